@@ -1,0 +1,1 @@
+"""Order, retries, cache, provenance and the command line; no science."""

@@ -1,0 +1,1 @@
+"""From k-space to images, and how good they are."""

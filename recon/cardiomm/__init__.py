@@ -1,0 +1,1 @@
+"""The text-conditioned reconstruction network CardioMM."""
