@@ -1,7 +1,7 @@
 """How is a patient of the ACDC challenge read, and which patients are held back from training?
 
 ACDC (Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502; CC BY-NC-SA 4.0, research only) stores
-magnitude images and expert labels at end diastole and end systole. Nothing of it is in this tree but the names of the split.
+magnitude images and expert labels at end diastole and end systole. Of it, only the names of the split are in this tree.
 """
 
 import json
