@@ -1,7 +1,7 @@
 """How do we go between k-space and image space, and how is an array cropped or padded about its center?
 
-One convention in the whole project: centered and orthonormal, ``fftshift(ifft(ifftshift(k)))``, so that an image has the energy of
-its k-space and the center of an axis of length n is index ``n // 2``.
+One convention in the whole project: centered and orthonormal, ``fftshift(ifft(ifftshift(k)))``, so that an image has the
+energy of its k-space and the center of an axis of length n is index ``n // 2``.
 """
 
 from collections.abc import Sequence
@@ -76,8 +76,8 @@ def remove_readout_oversampling(kspace: NDArray[np.complex64], factor: int) -> N
     n_readout = kspace.shape[-1]
     if factor < 1 or n_readout % factor:
         raise ValueError(
-            f"expected a readout length that is a multiple of the oversampling factor, got {n_readout} samples and factor {factor}; "
-            "give the factor the file was acquired with (1 if there is no oversampling)"
+            f"expected a readout length that is a multiple of the oversampling factor, got {n_readout} samples and "
+            f"factor {factor}; give the factor the file was acquired with (1 if there is no oversampling)"
         )
     if factor == 1:
         return kspace.astype(np.complex64, copy=False)
@@ -95,7 +95,7 @@ def remove_readout_oversampling(kspace: NDArray[np.complex64], factor: int) -> N
 
 
 def center_slice(length: int, block: int) -> slice:
-    """The central ``block`` of an axis of ``length``: start ``length // 2 - block // 2``, so that both centers coincide.
+    """The central ``block`` of an axis of ``length``: starts at ``length // 2 - block // 2``, so both centers coincide.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def center_slice(length: int, block: int) -> slice:
 
 def center_crop(array: AnyArray, shape: Sequence[int]) -> AnyArray:
     """The central part of the last ``len(shape)`` axes (a view); raises ValueError where the array is smaller."""
-    lengths = array.shape[-len(shape) :]
+    lengths: tuple[int, ...] = tuple(array.shape)[-len(shape) :]
     return cast(Any, array)[(..., *(center_slice(n, block) for n, block in zip(lengths, shape, strict=True)))]
 
 
@@ -122,7 +122,7 @@ def center_pad(array: AnyArray, shape: Sequence[int]) -> AnyArray:
     ValueError
         If the wanted shape is smaller than the array.
     """
-    lengths = array.shape[-len(shape) :]
+    lengths: tuple[int, ...] = tuple(array.shape)[-len(shape) :]
     where = (..., *(center_slice(wanted, n) for wanted, n in zip(shape, lengths, strict=True)))
     full = (*array.shape[: -len(shape)], *shape)
     out: Any = array.new_zeros(full) if isinstance(array, torch.Tensor) else np.zeros(full, array.dtype)

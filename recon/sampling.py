@@ -1,7 +1,8 @@
 """Which points of k-space does an accelerated scan measure?
 
-The four mask families of the CMRxRecon challenges and of CardioMM. Every mask is the union of a pattern and a fully sampled
-calibration region (ACS) that the nominal acceleration does not count, so ``effective_acceleration`` belongs beside it.
+The four mask families of the CMRxRecon challenges and of CardioMM. Every mask is the union of a pattern and a fully
+sampled calibration region (ACS) that the nominal acceleration does not count, so ``effective_acceleration`` belongs
+beside it.
 """
 
 import math
@@ -43,8 +44,8 @@ def undersampling_mask(
     Parameters
     ----------
     pattern : {"Uniform", "ktUniform", "ktGaussian", "ktRadial"}
-        Uniform: every R-th line; ktUniform: the same, shifted by one line a frame; ktGaussian: lines drawn from a Gaussian density,
-        anew in each frame; ktRadial: spokes rotated by the golden angle from frame to frame.
+        Uniform: every R-th line; ktUniform: the same, shifted by one line a frame; ktGaussian: lines drawn from a
+        Gaussian density, anew in each frame; ktRadial: spokes rotated by the golden angle from frame to frame.
     nx, ny : int
         Readout and phase-encoding lengths, after removal of the readout oversampling.
     n_frames : int
@@ -69,7 +70,8 @@ def undersampling_mask(
 
     Notes
     -----
-    Seeds follow MT19937, so that ``seed`` gives what MATLAB's ``rng(seed)`` gives; the global random state is neither read nor set.
+    Seeds follow MT19937, so that ``seed`` gives what MATLAB's ``rng(seed)`` gives; the global random state is neither
+    read nor set.
     Source: the mask generator of CMRxRecon2024/2025, doi:10.48550/arXiv.2406.19043.
     """
     _check(pattern, nx, ny, n_frames, acceleration, n_calibration)
@@ -118,12 +120,17 @@ def _check(pattern: str, nx: int, ny: int, n_frames: int, acceleration: float, n
     if not (math.isfinite(acceleration) and acceleration >= 1):
         raise ValueError(f"expected an acceleration of at least 1, got {acceleration}")
     if pattern == "ktRadial" and acceleration > MAX_RADIAL:
-        raise ValueError(f"expected an acceleration of at most {MAX_RADIAL:.0f} for ktRadial (one spoke a frame), got {acceleration}")
+        raise ValueError(
+            f"expected an acceleration of at most {MAX_RADIAL:.0f} for ktRadial (one spoke a frame), got {acceleration}"
+        )
     if pattern in ("Uniform", "ktUniform") and acceleration != round(acceleration):
         raise ValueError(f"expected a whole-number acceleration for {pattern}, got {acceleration}; round it")
     longest = min(nx, ny) if pattern == "ktRadial" else ny
     if not 0 <= n_calibration <= longest:
-        raise ValueError(f"expected 0 to {longest} calibration lines for {nx} x {ny}, got {n_calibration}; give a smaller n_calibration")
+        raise ValueError(
+            f"expected 0 to {longest} calibration lines for {nx} x {ny}, "
+            f"got {n_calibration}; give a smaller n_calibration"
+        )
 
 
 def _kt_uniform(ny: int, n_frames: int, factor: int, *, matlab_compatible: bool) -> Bool:
@@ -142,7 +149,10 @@ def _kt_uniform(ny: int, n_frames: int, factor: int, *, matlab_compatible: bool)
 
 
 def _kt_gaussian(ny: int, n_frames: int, acceleration: float, seed: int) -> Bool:
-    """floor(ny / R + 1/2) different lines a frame, density 0.1 + alpha / (1 - alpha) exp(-(k / sigma)^2), as bool (n_frames, ny)."""
+    """Draw floor(ny / R + 1/2) different lines a frame, as bool (n_frames, ny).
+
+    The density of line k, counted from the center, is ``0.1 + alpha / (1 - alpha) exp(-(k / sigma)^2)``.
+    """
     n_lines = math.floor(ny / acceleration + 0.5)
     k = np.arange(ny) - ny // 2
     height = GAUSSIAN_ALPHA / (1 - GAUSSIAN_ALPHA + 1e-10)
@@ -169,8 +179,8 @@ def _place(lines: Bool, rows: NDArray[np.int64]) -> None:
 def _radial(nx: int, ny: int, n_frames: int, acceleration: float) -> Bool:
     """Union of the rasterized spokes of each frame, as bool (n_frames, ny, nx).
 
-    The B + 1 angles of a frame run from 137.5 t to 137.5 t + 180 degrees, both included. A square of side max(nx, ny) is drawn and
-    cropped, so the corners of k-space stay empty.
+    The B + 1 angles of a frame run from 137.5 t to 137.5 t + 180 degrees, both included. A square of side max(nx, ny)
+    is drawn and cropped, so the corners of k-space stay empty.
     """
     n_beams = math.floor(180 / (RADIAL_DENSITY * acceleration))
     step_deg = 180 / n_beams
@@ -186,8 +196,9 @@ def _radial(nx: int, ny: int, n_frames: int, acceleration: float) -> Bool:
 def _draw_beams(square: Bool, angles: NDArray[np.float64]) -> None:
     """Set the pixels of a square that a nearest-neighbor rotation of its central row reaches, by angle in radians.
 
-    Pixel (y, x) is set where ``v = sin (x - c) + cos (y - c)`` rounds to the central row and the column it comes from lies inside.
-    Where v is exactly half-way (diagonals of even squares) the pixel is set: the published generators differ from each other there.
+    Pixel (y, x) is set where ``v = sin (x - c) + cos (y - c)`` rounds to the central row and the column it comes from
+    lies inside. Where v is exactly half-way (diagonals of even squares) the pixel is set: the published generators
+    differ from each other there.
     Only the five pixels around the line are looked at for each step along its longer axis.
     """
     side = len(square)
