@@ -1,0 +1,153 @@
+"""How is a CardioMM network stored and loaded? Published Lightning checkpoints and ours, without executing code."""
+
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cohort.records import WeightsProblem
+from recon.cardiomm.network import CardioMM, CardioMMSize
+
+NETWORK_PREFIX = "metausunetlight."
+HEAD_PREFIXES = ("lm_head_meta.", "lm_head_us.")
+WEIGHTS_FOLDER = Path(__file__).parent / "weights"
+SHIPPED_WEIGHTS = WEIGHTS_FOLDER / "cardiomm_small.ckpt"
+
+# hyper-parameter names of published checkpoints -> ours
+PUBLISHED_NAMES = {
+    "num_cascades": "n_cascades",
+    "n_feat0": "n_features",
+    "feature_dim": "level_widths",
+    "prompt_dim": "prompt_widths",
+    "sens_n_feat0": "sensitivity_features",
+    "sens_feature_dim": "sensitivity_level_widths",
+    "sens_prompt_dim": "sensitivity_prompt_widths",
+    "len_prompt": "n_prompts",
+    "prompt_size": "prompt_sizes",
+    "llm_embd_dim": "embedding_width",
+    "llm_model_dim": "encoder_width",
+}
+OUR_NORM_KEY = "embedding_norm"
+
+
+def load_cardiomm(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> CardioMM:
+    """Load a network for inference.
+
+    Parameters
+    ----------
+    path
+        A Lightning checkpoint (``state_dict`` and ``hyper_parameters``), published or written by ``save_cardiomm``.
+    device
+        Where the network shall live.
+
+    Returns
+    -------
+    CardioMM
+        In evaluation mode. A checkpoint that does not name its embedding normalisation is taken as published: ``sign``.
+
+    Raises
+    ------
+    WeightsProblem
+        The file is missing, would execute code, or does not hold this network.
+    """
+    path = Path(path)
+    content = read_checkpoint(path)
+    network = CardioMM(checkpoint_size(content, path=path))
+    weights = network_weights(content["state_dict"])
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    if missing or unexpected:
+        raise WeightsProblem(
+            path, f"not a CardioMM network of the stated size: lacks {missing[:3]}, has unknown {unexpected[:3]}"
+        )
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise WeightsProblem(path, f"{name} holds NaN or infinite values")
+    return network.to(device).eval().requires_grad_(False)
+
+
+def save_cardiomm(path: str | os.PathLike[str], network: CardioMM, *, notes: Mapping[str, Any]) -> None:
+    """Write a checkpoint in the published layout, atomically.
+
+    ``notes`` (plain types: training data, seed, steps) goes beside the weights under ``cardioval``.
+    """
+    state = {
+        name if name.startswith(HEAD_PREFIXES) else NETWORK_PREFIX + name: value.detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+    }
+    size = network.size.to_dict()
+    hyper = {published: plain(size[ours]) for published, ours in PUBLISHED_NAMES.items()}
+    hyper[OUR_NORM_KEY] = network.size.embedding_norm
+    write_checkpoint(Path(path), {"state_dict": state, "hyper_parameters": hyper, "cardioval": dict(notes)})
+
+
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Save to a temporary file in the same folder, then rename: a half-written file never bears the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors and plain types only; anything that would run code is refused."""
+    if not path.is_file():
+        raise WeightsProblem(path, "no such file; give a CardioMM checkpoint or leave weights out for the shipped ones")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+        raise WeightsProblem(
+            path, f"not a checkpoint of tensors and plain values ({str(error).splitlines()[0][:120]})"
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise WeightsProblem(path, "holds no state_dict; expected a Lightning checkpoint of CardioMM")
+    return content
+
+
+def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
+    """The network's size from the hyper-parameters beside the weights."""
+    hyper = content.get("hyper_parameters")
+    if not isinstance(hyper, Mapping):
+        raise WeightsProblem(path, "holds no hyper_parameters, so the network's size is unknown")
+    if hyper.get("adjacent_slices", hyper.get("num_adj_slices", 1)) not in (1, None):
+        raise WeightsProblem(path, "was trained with neighboring slices stacked; only single-slice networks are supported")
+    known = {
+        ours: tuple(hyper[name]) if isinstance(hyper[name], list | tuple) else hyper[name]
+        for name, ours in PUBLISHED_NAMES.items()
+        if name in hyper
+    }
+    return CardioMMSize(**known, embedding_norm=hyper.get(OUR_NORM_KEY, "sign"))
+
+
+def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Strip the Lightning prefixes; leave out the loss window and the frozen text encoder."""
+    kept = {}
+    for name, value in state.items():
+        if name.startswith(NETWORK_PREFIX):
+            kept[name.removeprefix(NETWORK_PREFIX)] = value
+        elif name.startswith(HEAD_PREFIXES):
+            kept[name] = value
+    return kept
+
+
+def weights_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash of a weights file, for provenance."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists, as published checkpoints hold them."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,228 @@
+"""How does CardioMM get from masked k-space to an image? The whole cascade, top to bottom.
+
+Shapes: k-space (batch, coils, nx, ny) complex64 with nx = readout = rows and ny = phase encoding = columns, mask
+(batch, nx, ny), text embeddings (batch, encoder width). One sample is one frame of one slice.
+Source: CardioMM, arXiv 2512.21652.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recon.cardiomm.regularizer import NormalizedUNet, RegularizerSize
+from recon.fourier import fft2c, ifft2c
+
+Family = Literal["uniform", "random", "radial"]
+EmbeddingNorm = Literal["l2", "sign"]
+Widths = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class CardioMMSize:
+    """Everything that fixes the network's shape; the defaults are the released size (68.4 M parameters).
+
+    Attributes
+    ----------
+    n_cascades
+        Phases, each with weights of its own.
+    n_features, level_widths, prompt_widths, prompt_sizes
+        Widths of the image U-Nets, see RegularizerSize.
+    sensitivity_features, sensitivity_level_widths, sensitivity_prompt_widths
+        The same for the coil sensitivity U-Net.
+    n_prompts
+        Prompts in each level's bank.
+    embedding_width
+        Numbers in a text embedding after the projection head.
+    encoder_width
+        Numbers in a text embedding before the head (512 for CLIP ViT-B/16, 384 for sentence encoders).
+    embedding_norm
+        ``"sign"`` reproduces published checkpoints, whose normalisation over an axis of length one turns every number
+        into its sign; ``"l2"`` is the intended unit length.
+    """
+
+    n_cascades: int = 10
+    n_features: int = 48
+    level_widths: Widths = (72, 96, 120)
+    prompt_widths: Widths = (24, 48, 72)
+    prompt_sizes: Widths = (64, 32, 16)
+    sensitivity_features: int = 24
+    sensitivity_level_widths: Widths = (36, 48, 60)
+    sensitivity_prompt_widths: Widths = (12, 24, 36)
+    n_prompts: Widths = (3, 3, 3)
+    embedding_width: int = 256
+    encoder_width: int = 512
+    embedding_norm: EmbeddingNorm = field(default="l2")
+
+    def image_unet(self) -> RegularizerSize:
+        """Size of the U-Net of each phase."""
+        return RegularizerSize(
+            self.n_features,
+            self.level_widths,
+            self.prompt_widths,
+            self.prompt_sizes,
+            self.n_prompts,
+            self.embedding_width,
+        )
+
+    def sensitivity_unet(self) -> RegularizerSize:
+        """Size of the U-Net that estimates coil sensitivities."""
+        return RegularizerSize(
+            self.sensitivity_features,
+            self.sensitivity_level_widths,
+            self.sensitivity_prompt_widths,
+            self.prompt_sizes,
+            self.n_prompts,
+            self.embedding_width,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, for a checkpoint."""
+        return asdict(self)
+
+
+class CardioMM(nn.Module):
+    """Unrolled multi-coil reconstruction steered by two texts."""
+
+    def __init__(self, size: CardioMMSize, *, shared_slope: bool = False) -> None:
+        super().__init__()
+        self.size = size
+        self.lm_head_meta = ProjectionHead(size.encoder_width, size.embedding_width, norm=size.embedding_norm)
+        self.lm_head_us = ProjectionHead(size.encoder_width, size.embedding_width, norm=size.embedding_norm)
+        self.sens_net = SensitivityNet(size.sensitivity_unet(), shared_slope=shared_slope)
+        self.cascades = nn.ModuleList(
+            Cascade(size.image_unet(), shared_slope=shared_slope) for _ in range(size.n_cascades)
+        )
+
+    def forward(
+        self,
+        masked_kspace: Tensor,
+        mask: Tensor,
+        *,
+        metadata_embedding: Tensor,
+        undersampling_embedding: Tensor,
+        n_calibration: int,
+        family: Family,
+    ) -> Tensor:
+        """Reconstruct magnitude images.
+
+        Parameters
+        ----------
+        masked_kspace
+            (batch, coils, nx, ny) complex64, zero where not sampled.
+        mask
+            (batch, nx, ny) bool, True where sampled.
+        metadata_embedding, undersampling_embedding
+            (batch, encoder_width) from the text encoder, before the projection heads.
+        n_calibration
+            Fully sampled central columns, or the side of the central square when ``family`` is radial.
+        family
+            Which calibration region the mask has.
+
+        Returns
+        -------
+        Tensor
+            (batch, nx, ny), the root sum of squares over the coils, on the scale of the k-space.
+        """
+        metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
+        maps = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
+        sampled = mask[:, None]
+        kspace = masked_kspace
+        for cascade in self.cascades:
+            kspace = cascade(kspace, masked_kspace, sampled, maps, metadata, undersampling)
+        return root_sum_of_squares(ifft2c(kspace), dim=1)
+
+    def sensitivity_maps(
+        self,
+        masked_kspace: Tensor,
+        mask: Tensor,
+        *,
+        metadata_embedding: Tensor,
+        undersampling_embedding: Tensor,
+        n_calibration: int,
+        family: Family,
+    ) -> Tensor:
+        """Coil sensitivities (batch, coils, nx, ny) with unit root sum of squares; arguments as in ``forward``."""
+        del mask  # the calibration region is fully sampled by contract
+        metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
+        maps: Tensor = self.sens_net(
+            masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family
+        )
+        return maps
+
+
+class Cascade(nn.Module):
+    """One phase: combine the coils, clean the image, go back to k-space, keep what was measured."""
+
+    def __init__(self, size: RegularizerSize, *, shared_slope: bool) -> None:
+        super().__init__()
+        self.dc_weight = nn.Parameter(torch.ones(1))
+        self.model = NormalizedUNet(size, shared_slope=shared_slope)
+
+    def forward(
+        self, kspace: Tensor, measured: Tensor, sampled: Tensor, maps: Tensor, metadata: Tensor, undersampling: Tensor
+    ) -> Tensor:
+        image = (ifft2c(kspace) * maps.conj()).sum(dim=1, keepdim=True)
+        model = fft2c(self.model(image, metadata, undersampling) * maps)
+        weight = self.dc_weight.abs()
+        return torch.where(sampled, (measured + weight * model) / (1 + weight), model)
+
+
+class SensitivityNet(nn.Module):
+    """Coil sensitivities from the calibration region, one coil image at a time."""
+
+    def __init__(self, size: RegularizerSize, *, shared_slope: bool) -> None:
+        super().__init__()
+        self.norm_unet = NormalizedUNet(size, shared_slope=shared_slope)
+
+    def forward(
+        self, masked_kspace: Tensor, metadata: Tensor, undersampling: Tensor, *, n_calibration: int, family: Family
+    ) -> Tensor:
+        batch, n_coils = masked_kspace.shape[:2]
+        images = ifft2c(calibration_region(masked_kspace, n_calibration=n_calibration, family=family))
+        # every coil image keeps the text of its own sample (the release mixes them up in batches of different texts)
+        cleaned = self.norm_unet(
+            images.flatten(0, 1)[:, None],
+            metadata.repeat_interleave(n_coils, dim=0),
+            undersampling.repeat_interleave(n_coils, dim=0),
+        )
+        maps = cleaned[:, 0].unflatten(0, (batch, n_coils))
+        norm = root_sum_of_squares(maps, dim=1)[:, None]
+        return maps / torch.where(norm > 0, norm, torch.ones_like(norm))
+
+
+class ProjectionHead(nn.Module):
+    """Linear map of a text embedding and its normalisation; ``fc2`` is unused but part of published checkpoints."""
+
+    def __init__(self, encoder_width: int, embedding_width: int, *, norm: EmbeddingNorm) -> None:
+        super().__init__()
+        self.norm = norm
+        self.fc1 = nn.Linear(encoder_width, embedding_width)
+        self.fc2 = nn.Linear(embedding_width, 3)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        projected = self.fc1(embedding)
+        if self.norm == "sign":
+            return torch.sign(projected)
+        # length sqrt(width) keeps each number near one, like the signs, so that the gates start in their working range
+        return functional.normalize(projected, dim=-1) * projected.shape[-1] ** 0.5
+
+
+def calibration_region(kspace: Tensor, *, n_calibration: int, family: Family) -> Tensor:
+    """Keep the central columns (or the central square for radial masks), zero elsewhere; start at (n - c + 1) // 2."""
+    nx, ny = kspace.shape[-2:]
+    keep = torch.zeros((nx, ny), dtype=torch.bool, device=kspace.device)
+    columns = slice((ny - n_calibration + 1) // 2, (ny - n_calibration + 1) // 2 + n_calibration)
+    rows = slice(None)
+    if family == "radial":
+        rows = slice((nx - n_calibration + 1) // 2, (nx - n_calibration + 1) // 2 + n_calibration)
+    keep[rows, columns] = True
+    return torch.where(keep, kspace, torch.zeros_like(kspace))
+
+
+def root_sum_of_squares(x: Tensor, *, dim: int) -> Tensor:
+    """Square root of the sum of |x|^2 along one axis; its gradient is finite at zero."""
+    power = (x.real.square() + x.imag.square()).sum(dim=dim)
+    return torch.sqrt(torch.where(power > 0, power, torch.full_like(power, torch.finfo(power.dtype).tiny)))
