@@ -1,6 +1,6 @@
 """How do we go between k-space and image space, and how is an array cropped or padded about its center?
 
-One convention in the whole project: centered and orthonormal, ``fftshift(ifft(ifftshift(k)))``, so that an image has the
+One convention in the whole project: centered and orthonormal, ``fftshift(ifft(ifftshift(k)))``, so an image has the
 energy of its k-space and the center of an axis of length n is index ``n // 2``.
 """
 
