@@ -66,7 +66,7 @@ def paired_vectors(x: ArrayLike, y: ArrayLike, *, names: Sequence[str], at_least
     first = finite_vector(x, name=names[0], at_least=at_least)
     second = finite_vector(y, name=names[1], at_least=at_least)
     if first.size != second.size:
-        raise ValueError(f"pairs need as many of each: {names[0]} has {first.size} values, {names[1]} has {second.size}")
+        raise ValueError(f"pairs need as many of each: {first.size} {names[0]} but {second.size} {names[1]} values")
     return first, second
 
 
