@@ -1,0 +1,97 @@
+"""Which number is which tissue, and does a label map keep to it?"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.records import MeasurementFailed
+
+Labels = NDArray[np.uint8]
+
+BACKGROUND: Final = 0
+LV: Final = 1
+MYOCARDIUM: Final = 2
+RV: Final = 3
+NAMES: Final[Mapping[int, str]] = {
+    BACKGROUND: "background",
+    LV: "LV cavity",
+    MYOCARDIUM: "myocardium",
+    RV: "RV cavity",
+}
+#: ACDC's label order (Bernard et al., doi 10.1109/TMI.2018.2837502) to ours
+FROM_ACDC: Final[Mapping[int, int]] = {1: RV, 2: MYOCARDIUM, 3: LV}
+
+#: the LV cavity's border lies on myocardium for at least this share (expert ED/ES labels of ACDC: 0.90 or more;
+#: the RV cavity's border: 0.45 or less)
+MIN_RINGED_SHARE: Final = 0.5
+
+
+def map_labels(labels: NDArray[Any], mapping: Mapping[int, int]) -> Labels:
+    """Rename the labels of another source to ours; 0 stays background.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers of any shape and type (NIfTI files often store them as floats).
+    mapping
+        Their number -> our number (0 to 3), for example `FROM_ACDC`.
+
+    Returns
+    -------
+    uint8 labels of the same shape.
+
+    Raises
+    ------
+    MeasurementFailed
+        Where a value is no whole number or has no entry in `mapping`.
+    """
+    values, inverse = np.unique(np.asarray(labels), return_inverse=True)
+    table = {0: BACKGROUND, **mapping}
+    unknown = [value for value in values.tolist() if value not in table]
+    if unknown:
+        raise MeasurementFailed(
+            f"the label map holds {unknown[:5]}, but only {sorted(table)} have a meaning; give the source's own mapping"
+        )
+    renamed = np.array([table[int(value)] for value in values], dtype=np.uint8)
+    return renamed[inverse].reshape(np.shape(labels))
+
+
+def check_label_order(labels: Labels) -> None:
+    """Stop where label 1 cannot be the LV cavity, because the myocardium (label 2) does not surround it.
+
+    Parameters
+    ----------
+    labels
+        `(..., y, x)`; slices without LV cavity count for nothing, and so does an empty map.
+
+    Raises
+    ------
+    MeasurementFailed
+        Where less than half of the border of label 1 lies on label 2, or a value above 3 is present.
+    """
+    labels = np.asarray(labels)
+    if labels.size and int(labels.max()) > RV:
+        raise MeasurementFailed(f"the label map holds {int(labels.max())}; ours are 0 to 3, see map_labels")
+    lv, rv = ringed_share(labels, LV), ringed_share(labels, RV)
+    if lv >= MIN_RINGED_SHARE or np.isnan(lv):
+        return
+    hint = "; label 3 is surrounded, so this may be the ACDC order (use FROM_ACDC)" if rv >= MIN_RINGED_SHARE else ""
+    raise MeasurementFailed(
+        f"label 1 must be the LV cavity inside the myocardium (label 2), but only {100 * lv:.0f} % "
+        f"of its border touches label 2{hint}"
+    )
+
+
+def ringed_share(labels: Labels, cavity: int) -> float:
+    """Share of a cavity's in-plane border (4-neighbor pixel edges) that lies on myocardium; NaN without a border."""
+    on_myocardium = total = 0
+    for axis in (-1, -2):
+        swapped = np.swapaxes(labels, axis, -1)
+        one, other = swapped[..., :-1], swapped[..., 1:]
+        for inside, outside in ((one, other), (other, one)):
+            border = (inside == cavity) & (outside != cavity)
+            total += int(border.sum())
+            on_myocardium += int((border & (outside == MYOCARDIUM)).sum())
+    return on_myocardium / total if total else float("nan")
