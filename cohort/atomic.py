@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -14,8 +14,8 @@ from pathlib import Path
 def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """Give a temporary file beside `path`; when the block ends well it becomes `path`, else it vanishes.
 
-    The temporary file ends as `path` does (`.nii.gz`, `.mat`), lies in the same folder, which is made where missing,
-    and is flushed to the disk before it is renamed, so that a crash leaves the old file or the new one.
+    It lies in the same folder, which is made where missing, ends in `.part` so that no catalogue takes it for a scan,
+    and is flushed to the disk before it is renamed: a crash leaves the old file or the new one.
 
     Parameters
     ----------
@@ -29,13 +29,10 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(target.suffixes[-2:]) if target.suffix == ".gz" else target.suffix
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=suffix + ".part", dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.parent / f".writing-{secrets.token_hex(4)}-{target.name}.part"
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         _flush(temporary)
         temporary.replace(target)
     except BaseException:
@@ -56,10 +53,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    """The permissions that the user takes from new files; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -102,7 +102,8 @@ class Scan:
     status, reason
         "ok" and no reason, or "bad" and one line.
     release
-        What stands after "FullSample_" in the path, for example "TaskR1"; patient numbers are used again between releases.
+        What stands after "FullSample_" in the path, for example "TaskR1"; between releases, patient numbers are
+        used again for other people.
 
     Raises
     ------
@@ -134,7 +135,9 @@ class Scan:
         if self.status == "bad":
             return
         if len(self.shape) != 5 or min(self.shape) < 1:
-            raise ConfigProblem(f"{self.path}: shape is five positive numbers (frames, slices, coils, ky, kx), not {self.shape}")
+            raise ConfigProblem(
+                f"{self.path}: shape is five positive numbers (frames, slices, coils, ky, kx), not {self.shape}"
+            )
         if not (math.isfinite(self.field_t) and self.field_t > 0):
             raise ConfigProblem(f"{self.path}: field strength is a positive number of tesla, not {self.field_t}")
 

@@ -1,0 +1,229 @@
+"""What does a CMRxRecon or MMCMR-427K file hold, and how is such a file written?
+
+k-space of all years (2023 to 2025: v7.3 or v5, three to five axes, several variable names) becomes one array
+(frames, slices, coils, ky, kx) in complex64, readout oversampling included; masks become (frames, ny, nx).
+The header `<stem>_info.csv` and the timing files `T1map.csv`, `T2map.csv` beside it are in `cohort.headers`,
+and can be had from here.
+Source: the data formats of the CMRxRecon challenges 2023 to 2025 and of MMCMR-427K (doi 10.48550/arXiv.2512.21652).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.headers import InfoValue, read_info, times_of_series, write_info, write_times_ms
+from cohort.matfile import Pathish, check_variable, read_variable, variable_shapes, write_variable
+from cohort.records import NotFinite, UnreadableFile, WrongShape
+
+__all__ = [
+    "InfoValue",
+    "read_header",
+    "read_info",
+    "read_kspace",
+    "read_mask",
+    "read_times_ms",
+    "write_info",
+    "write_kspace",
+    "write_mask",
+    "write_times_ms",
+]
+
+# in the order of preference where a file holds several
+KSPACE_NAMES = ("kspace", "kspace_full", "kus", r"kspace_sub\d{2}", "kspace_single_full", r"kspace_single_sub\d{2}")
+MASK_NAMES = ("mask", r"mask\d{2}")
+AXES = ("frames", "slices", "coils", "ky", "kx")
+
+
+def read_kspace(path: Pathish) -> NDArray[np.complex64]:
+    """Read the k-space of one scan, whole and checked.
+
+    Parameters
+    ----------
+    path
+        A `.mat` file, v7.3 or v5, with a variable named as in `KSPACE_NAMES`. In MATLAB's order its axes are
+        (nx, ny, nc, nz, nt), (nx, ny, nc, nz) for one frame or (nx, ny, nc) for one slice and one frame;
+        (nx, ny, nz, nt) for the single-coil files of 2023.
+
+    Returns
+    -------
+    ndarray
+        complex64 (frames, slices, coils, ky, kx); double precision is rounded to single.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        Not there, truncated, not a MATLAB file, no k-space in it, not complex, or nothing but zeros.
+    WrongShape
+        Not three to five axes, or an axis of length zero.
+    NotFinite
+        NaN or infinity; the first place is named.
+    """
+    name, shape = _find_kspace(path)
+    stored = read_variable(path, name)
+    if stored.dtype.kind != "c":
+        raise UnreadableFile(path, f"variable {name!r} is {stored.dtype}; k-space is complex")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+        kspace = np.ascontiguousarray(stored, dtype=np.complex64).reshape(shape)
+    _check_values(kspace, path)
+    return kspace
+
+
+def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
+    """Tell the shape (frames, slices, coils, ky, kx) of a k-space file without reading its data.
+
+    That the file is whole is checked as far as its structure tells: length, elements, written chunks.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        As `read_kspace`.
+    """
+    name, shape = _find_kspace(path)
+    check_variable(path, name)
+    return shape
+
+
+def write_kspace(
+    path: Pathish, kspace: NDArray[np.complexfloating], *, info: Mapping[str, object], gzip_level: int = 0
+) -> None:
+    """Write k-space and its header as MMCMR-427K does: v7.3, variable `kspace`, `<stem>_info.csv` beside it.
+
+    Each file appears whole or not at all, the header first, so that k-space never stands without one. The data lie in
+    one chunk a frame and slice, so that a part of a scan can be read fast.
+
+    Parameters
+    ----------
+    path
+        The `.mat` file.
+    kspace
+        Complex (frames, slices, coils, ky, kx); in MATLAB it is (nx, ny, nc, nz, nt), complex single.
+    info
+        Rows of the header, key with unit in parentheses to value, for example {"FOVx(mm)": 360.0}.
+    gzip_level
+        0 (none) to 9; level 1 saves a tenth of noisy k-space and takes twenty times as long to write.
+
+    Raises
+    ------
+    WrongShape, NotFinite
+        `kspace` is not such an array; nothing is written.
+    """
+    if kspace.ndim != 5 or 0 in kspace.shape or kspace.dtype.kind != "c":
+        raise WrongShape(
+            path, f"expected complex {AXES} without empty axis to write, got {kspace.dtype} {kspace.shape}"
+        )
+    data = np.ascontiguousarray(kspace, dtype=np.complex64)
+    _check_values(data, path)
+    write_info(path, info)
+    write_variable(path, "kspace", data, chunks=(1, 1, *data.shape[2:]), gzip_level=gzip_level)
+
+
+def read_times_ms(path_to_mat: Pathish) -> NDArray[np.float64]:
+    """Read the times at which a mapping series was weighted: inversion, echo, preparation or spin-lock times.
+
+    They stand in `<stem>.csv` beside the `.mat` file (a row a time, a column a slice), or else in the row `TI(ms)`,
+    `TE(ms)` or `TSL(ms)` of its header. One column counts for all slices. Trailing rows that are blank, or zero for an
+    inversion time, mean that these frames are absent: use only as many frames as there are times.
+
+    Parameters
+    ----------
+    path_to_mat
+        A `.mat` file whose name begins with T1map, T2map, T2smap or T1rho.
+
+    Returns
+    -------
+    ndarray
+        Times in ms (n_times, n_slices), in the order of the frames, which need not be ascending.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        No times anywhere; blank, negative or non-numeric ones between others; more times than frames, slices without
+        times; or the `.mat` file itself cannot be read.
+    """
+    frames, slices = read_header(path_to_mat)[:2]
+    return times_of_series(path_to_mat, n_frames=frames, n_slices=slices)
+
+
+def read_mask(path: Pathish) -> NDArray[np.bool_]:
+    """Read a sampling mask.
+
+    Parameters
+    ----------
+    path
+        A `.mat` file, v7.3 or v5, with `mask` (or `mask04`, `mask08`, `mask10`) of zeros and ones, (nx, ny) for all
+        frames or (nx, ny, nt) in MATLAB's order.
+
+    Returns
+    -------
+    ndarray
+        bool (frames, ny, nx); one frame where the file has one for all.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        As `read_kspace`; and values other than zero and one.
+    """
+    name, shape = _choose(path, MASK_NAMES, "sampling mask")
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise WrongShape(path, f"expected a mask (nx, ny) or (nx, ny, nt), variable {name!r} is {shape[::-1]}")
+    mask = np.asarray(read_variable(path, name))
+    if mask.dtype.kind not in "fiub" or not np.isin(mask, (0, 1)).all():
+        raise UnreadableFile(path, f"variable {name!r} holds more than zeros and ones; expected a sampling mask")
+    return np.ascontiguousarray(mask.astype(bool).reshape((-1, *shape[-2:])))
+
+
+def write_mask(path: Pathish, mask: NDArray[np.bool_]) -> None:
+    """Write a sampling mask bool (frames, ny, nx) as variable `mask`, MATLAB logical (nx, ny[, nt]), v7.3.
+
+    Raises
+    ------
+    WrongShape
+        Not a bool array of three axes without an empty one.
+    """
+    if mask.ndim != 3 or 0 in mask.shape or mask.dtype != np.bool_:
+        raise WrongShape(path, f"expected bool (frames, ny, nx) to write, got {mask.dtype} {mask.shape}")
+    write_variable(path, "mask", mask[0] if len(mask) == 1 else mask, chunks=None, gzip_level=0)
+
+
+def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
+    """Name of the k-space variable and its five lengths."""
+    name, shape = _choose(path, KSPACE_NAMES, "k-space")
+    axes = 2 if name.startswith("kspace_single") else 3
+    if not axes <= len(shape) <= axes + 2:
+        raise WrongShape(
+            path, f"expected {axes} to {axes + 2} axes of k-space, variable {name!r} has {len(shape)}: {shape}"
+        )
+    if 0 in shape:
+        raise WrongShape(path, f"variable {name!r} is empty: {shape} in the order of {AXES[5 - len(shape) :]}")
+    coils, plane = (1,) if axes == 2 else shape[-3:-2], shape[-2:]
+    frames, slices = (1,) * (axes + 2 - len(shape)) + shape[: len(shape) - axes]
+    return name, (frames, slices, coils[0], plane[0], plane[1])
+
+
+def _choose(path: Pathish, names: tuple[str, ...], what: str) -> tuple[str, tuple[int, ...]]:
+    """First variable, in the order of `names`, that the file holds, and its shape."""
+    shapes = variable_shapes(path)
+    for pattern in names:
+        for name in sorted(shapes):
+            if re.fullmatch(pattern, name):
+                return name, shapes[name]
+    there = ", ".join(sorted(shapes)[:8]) or "no variable"
+    expected = ", ".join(re.sub(r"\\d\{2\}", "NN", n) for n in names)
+    raise UnreadableFile(path, f"no {what} variable: expected one of {expected}; the file has {there}")
+
+
+def _check_values(kspace: NDArray[np.complex64], path: Pathish) -> None:
+    """Raise for NaN, infinity, or nothing but zeros; frame by frame, to spare memory."""
+    for frame, data in enumerate(kspace):
+        finite = np.isfinite(data)
+        if not finite.all():
+            n, first = int(finite.size - finite.sum()), np.argwhere(~finite)[0]
+            where = ", ".join(f"{a} {i}" for a, i in zip(AXES, (frame, *first), strict=True))
+            raise NotFinite(path, f"{n} values of frame {frame} are NaN or infinite, the first at {where}")
+    if not kspace.any():
+        raise UnreadableFile(Path(path), "k-space holds nothing but zeros")

@@ -1,0 +1,192 @@
+"""How are images and labels kept on disk between the stages?
+
+As NIfTI, axes (x, y, z, t) in mm and s, and a `.json` beside it that says what they are. This is the only place that
+knows affines and the order of NIfTI's axes; everywhere else an image is (frames, slices, y, x).
+The affine is the diagonal of the spacing: k-space files of CMRxRecon state no position and no orientation.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.atomic import replacing, write_text
+from cohort.matfile import Pathish
+from cohort.records import MissingFile, NotFinite, UnreadableFile, WrongShape
+
+Spacing = tuple[float, float, float]
+MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+N_LABELS = 4  # 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity
+
+
+def write_image(
+    path: Pathish, image: NDArray[Any], *, spacing_mm: Spacing, sidecar: Mapping[str, Any], allow_nan: bool = False
+) -> None:
+    """Write an image and its sidecar; each appears whole or not at all, the sidecar first.
+
+    Parameters
+    ----------
+    path
+        `.nii.gz` or `.nii`; the sidecar is the same name with `.json`.
+    image
+        (frames, slices, y, x): real numbers are stored as float32, uint8 and bool as uint8.
+    spacing_mm
+        (slice pitch, y, x) in mm.
+    sidecar
+        Whatever JSON can hold; `frame_time_s`, if it is a number, also becomes the time step of the NIfTI.
+    allow_nan
+        Maps may hold NaN where there is no value; images may not.
+
+    Raises
+    ------
+    WrongShape
+        Not four axes, an empty one, complex, another kind of number, or a spacing that is not positive.
+    NotFinite
+        NaN or infinity without `allow_nan`.
+    UnreadableFile
+        A name that does not end in `.nii` or `.nii.gz`, or a sidecar that JSON cannot hold.
+    """
+    target = Path(path)
+    beside = sidecar_path(target)
+    data = _storable(target, image, allow_nan=allow_nan)
+    spacing = _checked_spacing(target, spacing_mm)
+    try:
+        text = json.dumps(dict(sidecar), indent=1, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise UnreadableFile(beside, f"the sidecar holds what JSON cannot: {error}") from error
+    frame_time_s = sidecar.get("frame_time_s")
+    nifti = nibabel.Nifti1Image(data.transpose(3, 2, 1, 0), np.diag([*spacing[::-1], 1.0]))
+    nifti.header.set_xyzt_units("mm", "sec")
+    nifti.header.set_zooms((*spacing[::-1], float(frame_time_s or 0.0)))
+    packed = nifti.to_bytes()
+    write_text(beside, text + "\n")
+    with replacing(target) as temporary:
+        temporary.write_bytes(gzip.compress(packed, compresslevel=1, mtime=0) if target.suffix == ".gz" else packed)
+
+
+def write_labels(path: Pathish, labels: NDArray[Any], *, spacing_mm: Spacing, sidecar: Mapping[str, Any]) -> None:
+    """Write labels (0 background, 1 LV cavity, 2 myocardium, 3 RV cavity) as `write_image` does.
+
+    Raises
+    ------
+    WrongShape, NotFinite, UnreadableFile
+        As `write_image`; WrongShape also for what is not uint8 0 to 3.
+    """
+    if labels.dtype != np.uint8 or (labels.size and labels.max() >= N_LABELS):
+        raise WrongShape(path, f"expected uint8 labels 0 to {N_LABELS - 1}, got {labels.dtype} up to {labels.max()}")
+    write_image(path, labels, spacing_mm=spacing_mm, sidecar=sidecar)
+
+
+def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any], Spacing, dict[str, Any]]:
+    """Read an image, its spacing and its sidecar.
+
+    Parameters
+    ----------
+    path
+        Any NIfTI of two to four axes (x, y[, z[, t]]), ours or foreign; its orientation is not used.
+    allow_nan
+        Accept NaN, as maps have it.
+
+    Returns
+    -------
+    image
+        (frames, slices, y, x); uint8 where it is stored so without scaling, else float32.
+    spacing_mm
+        (slice pitch, y, x) in mm.
+    sidecar
+        Empty where there is none.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        Not there, truncated, not NIfTI, or a sidecar that is no JSON object.
+    WrongShape
+        Other axes, an empty one, or a spacing that is not positive.
+    NotFinite
+        NaN or infinity without `allow_nan`.
+    """
+    source = Path(path)
+    beside = sidecar_path(source)
+    if not source.is_file():
+        raise MissingFile(source, "missing: no such file")
+    try:
+        nifti: Any = nibabel.load(source)
+        stored = np.asanyarray(nifti.dataobj)
+        zooms, unit = nifti.header.get_zooms(), nifti.header.get_xyzt_units()[0]
+    except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
+        raise UnreadableFile(source, f"not a whole NIfTI file ({type(error).__name__}: {error})") from error
+    if not 2 <= stored.ndim <= 4:
+        raise WrongShape(source, f"expected (x, y), (x, y, z) or (x, y, z, t), got {stored.shape}")
+    data = stored.reshape(stored.shape + (1,) * (4 - stored.ndim)).transpose(3, 2, 1, 0)
+    # str: the shortest decimal of a float32, so that 1.2 mm is read as 1.2 and not as 1.2000000476837158
+    steps = [float(str(z)) * MM_PER_UNIT.get(unit, 1.0) for z in (*zooms[:3], 1.0)[:3]]
+    spacing = _checked_spacing(source, (steps[2], steps[1], steps[0]))
+    return np.ascontiguousarray(_storable(source, data, allow_nan=allow_nan)), spacing, _read_sidecar(beside)
+
+
+def read_labels(path: Pathish) -> tuple[NDArray[np.uint8], Spacing, dict[str, Any]]:
+    """Read labels as `write_labels` wrote them: uint8 (frames, slices, y, x), spacing in mm, sidecar.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape, NotFinite
+        As `read_image`; WrongShape also for values other than 0, 1, 2, 3.
+    """
+    image, spacing, sidecar = read_image(path)
+    labels = image.astype(np.uint8)
+    if (labels != image).any() or labels.max() >= N_LABELS:
+        raise WrongShape(path, f"expected labels 0 to {N_LABELS - 1}, got values from {image.min()} to {image.max()}")
+    return labels, spacing, sidecar
+
+
+def sidecar_path(path: Pathish) -> Path:
+    """Name of the `.json` beside a `.nii.gz` or `.nii`.
+
+    Raises
+    ------
+    UnreadableFile
+        Another ending.
+    """
+    target = Path(path)
+    for ending in (".nii.gz", ".nii"):
+        if target.name.endswith(ending):
+            return target.with_name(target.name.removesuffix(ending) + ".json")
+    raise UnreadableFile(target, "expected a name ending in .nii.gz or .nii")
+
+
+def _storable(path: Path, image: NDArray[Any], *, allow_nan: bool) -> NDArray[Any]:
+    if image.ndim != 4 or 0 in image.shape or image.dtype.kind not in "fiub":
+        raise WrongShape(path, f"expected real (frames, slices, y, x), none empty, got {image.dtype} {image.shape}")
+    if image.dtype in (np.uint8, np.bool_):
+        return image.astype(np.uint8)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+        data = image.astype(np.float32)
+    if np.isinf(data).any() or (np.isnan(data).any() and not allow_nan):
+        raise NotFinite(path, f"{np.count_nonzero(~np.isfinite(data))} of {data.size} values are NaN or infinite")
+    return data
+
+
+def _checked_spacing(path: Path, spacing_mm: Spacing) -> Spacing:
+    z, y, x = (float(s) for s in spacing_mm)
+    if not all(np.isfinite(s) and s > 0 for s in (z, y, x)):
+        raise WrongShape(path, f"spacing is three positive numbers of mm (slice pitch, y, x), not {tuple(spacing_mm)}")
+    return z, y, x
+
+
+def _read_sidecar(beside: Path) -> dict[str, Any]:
+    if not beside.is_file():
+        return {}
+    try:
+        content = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnreadableFile(beside, f"not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UnreadableFile(beside, f"expected a JSON object, got {type(content).__name__}")
+    return content

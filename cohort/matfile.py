@@ -1,0 +1,248 @@
+"""Which variables does a MATLAB file hold, and is all of it there?
+
+Two formats are read: v7.3, which is HDF5 behind a 512-byte banner, and v5. Both come back in the order in which HDF5
+reads them, the reverse of MATLAB's: MATLAB (nx, ny, nc, nz, nt) is (nt, nz, nc, ny, nx) here. v5 is transposed to match.
+Nothing in a file is ever executed, and no link in it is followed to another file.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import scipy.io
+from numpy.typing import NDArray
+
+from cohort.atomic import replacing
+from cohort.records import MissingFile, UnreadableFile, WrongShape
+
+Pathish = str | PathLike[str]
+HEADER_BYTES = 128  # of v5, and of the banner of v7.3 (MAT-File Format, The MathWorks)
+USERBLOCK_BYTES = 512  # what MATLAB puts before the HDF5 part
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+COMPLEX = np.dtype([("real", "<f4"), ("imag", "<f4")])  # how MATLAB stores complex single precision
+
+
+def mat_version(path: Pathish) -> Literal["v7.3", "v5"]:
+    """Tell the format of a MATLAB file from its first bytes.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        Not there, no plain file, empty, or neither of the two formats.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingFile(path, "missing: no such file")
+    if not path.is_file():
+        raise UnreadableFile(path, "not a file; expected a MATLAB v7.3 or v5 file")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(USERBLOCK_BYTES + len(HDF5_SIGNATURE))
+    except OSError as error:
+        raise UnreadableFile(path, f"cannot be read: {error.strerror}") from error
+    if not head:
+        raise UnreadableFile(path, "empty file (0 bytes); expected a MATLAB v7.3 or v5 file")
+    if head.startswith((b"MATLAB 7.3", HDF5_SIGNATURE)) or head[USERBLOCK_BYTES:] == HDF5_SIGNATURE:
+        return "v7.3"
+    if head.startswith(b"MATLAB 5.0"):
+        return "v5"
+    raise UnreadableFile(path, f"not a MATLAB file: expected v7.3 or v5, it begins with {head[:10]!r}")
+
+
+def variable_shapes(path: Pathish) -> dict[str, tuple[int, ...]]:
+    """List the numeric variables of a file with their shapes, reading no data.
+
+    Returns
+    -------
+    dict
+        Name to shape, last MATLAB axis first. `#refs#`, groups and links to other files are left out.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        As `mat_version`; and truncated or damaged, where the structure of the file shows it.
+    """
+    path = Path(path)
+    if mat_version(path) == "v5":
+        _check_v5_is_whole(path)
+        try:
+            return {name: tuple(reversed(shape)) for name, shape, _ in scipy.io.whosmat(path)}
+        except Exception as error:  # scipy raises whatever the damaged bytes lead to
+            raise UnreadableFile(path, f"damaged MATLAB v5 file ({_line(error)})") from error
+    with _open_hdf5(path) as file:
+        return {name: _dataset_shape(data) for name, data in _datasets(file, path).items()}
+
+
+def check_variable(path: Pathish, name: str) -> None:
+    """Check that all of a variable's storage is in the file, and that it holds numbers; reads no data.
+
+    Raises
+    ------
+    UnreadableFile
+        Some chunks were never written, or the variable is no array of numbers.
+    """
+    path = Path(path)
+    if mat_version(path) == "v5":
+        kinds = {entry[0]: entry[2] for entry in scipy.io.whosmat(path)}
+        if kinds.get(name) not in ("double", "single"):
+            raise UnreadableFile(
+                path, f"variable {name!r} is of class {kinds.get(name)}; expected complex double or single"
+            )
+        return
+    with _open_hdf5(path) as file:
+        _check_storage(file[name], path)
+
+
+def read_variable(path: Pathish, name: str) -> NDArray[Any]:
+    """Read one variable whole, last MATLAB axis first; a compound of `real` and `imag` comes back as complex64.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        As `variable_shapes`, and data that cannot be unpacked or do not fit into memory.
+    """
+    path = Path(path)
+    version = mat_version(path)
+    try:
+        if version == "v5":
+            _check_v5_is_whole(path)
+            return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name]).T
+        with _open_hdf5(path) as file:
+            dataset = file[name]
+            _check_storage(dataset, path)
+            return _joined(dataset[()])
+    except (MissingFile, UnreadableFile):
+        raise
+    except MemoryError as error:
+        raise UnreadableFile(path, f"variable {name!r} does not fit into memory; use a machine with more") from error
+    except Exception as error:  # h5py and scipy raise whatever the damaged bytes lead to
+        raise UnreadableFile(path, f"variable {name!r} is damaged ({_line(error)}); copy the file again") from error
+
+
+def write_variable(
+    path: Pathish, name: str, data: NDArray[Any], *, chunks: tuple[int, ...] | None, gzip_level: int
+) -> None:
+    """Write one variable as a MATLAB v7.3 file, all of it or nothing.
+
+    Parameters
+    ----------
+    path
+        The file, replaced if there.
+    name
+        The MATLAB variable.
+    data
+        complex64 (stored as a compound of `real` and `imag`) or bool (MATLAB logical), last MATLAB axis first.
+    chunks
+        Chunk shape, or None for one contiguous block.
+    gzip_level
+        0 (none) to 9. Noise hardly shrinks: level 1 saves a tenth of k-space and takes twenty times as long.
+
+    Raises
+    ------
+    WrongShape
+        Another type of data.
+    """
+    if data.dtype == np.complex64:
+        stored = np.ascontiguousarray(data).view(COMPLEX)
+        attributes: dict[str, np.generic] = {"MATLAB_class": np.bytes_("single")}
+    elif data.dtype == np.bool_:
+        stored = data.astype(np.uint8)
+        attributes = {"MATLAB_class": np.bytes_("logical"), "MATLAB_int_decode": np.int32(1)}
+    else:
+        raise WrongShape(path, f"expected complex64 or bool to write as {name!r}, got {data.dtype}")
+    pack: dict[str, Any] = {"compression": "gzip", "compression_opts": gzip_level} if gzip_level else {}
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=USERBLOCK_BYTES, libver=("earliest", "v108")) as file:
+            dataset = file.create_dataset(name, data=stored, chunks=chunks, **pack)
+            for key, value in attributes.items():
+                dataset.attrs[key] = value
+        with temporary.open("r+b") as stream:
+            stream.write(_banner())
+
+
+def _banner() -> bytes:
+    """Return the 512 bytes before the HDF5 part; the date is fixed, so that equal data make equal files."""
+    text = b"MATLAB 7.3 MAT-file, Platform: CardioVal, Created on: Thu Jan  1 00:00:00 1970 HDF5 schema 1.00 ."
+    version, endian = b"\x00\x02", b"IM"
+    return (text.ljust(116) + bytes(8) + version + endian).ljust(USERBLOCK_BYTES, b"\x00")
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking="best-effort")
+    except (OSError, RuntimeError) as error:
+        what = "truncated" if "truncated" in str(error) else "damaged or truncated"
+        raise UnreadableFile(path, f"{what} MATLAB v7.3 file ({_line(error)}); copy it again") from error
+
+
+def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
+    """Datasets at the root that lie in this file: no soft or external link, no virtual or external storage."""
+    try:
+        names = [name for name in file if not name.startswith("#")]
+        own = [name for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+        found = {name: file[name] for name in own if file.get(name, getclass=True) is h5py.Dataset}
+        return {name: data for name, data in found.items() if not (data.is_virtual or data.external)}
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UnreadableFile(path, f"damaged MATLAB v7.3 file ({_line(error)}); copy it again") from error
+
+
+def _dataset_shape(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Shape of a dataset; MATLAB stores an empty array as the list of its dimensions and a mark."""
+    if dataset.attrs.get("MATLAB_empty", 0):
+        return tuple(int(n) for n in reversed(np.atleast_1d(dataset[()])))
+    return tuple(dataset.shape or ())
+
+
+def _check_storage(dataset: h5py.Dataset, path: Path) -> None:
+    """Raise where chunks are missing (an interrupted writer) or the values are no numbers."""
+    kind = dataset.dtype
+    numbers = kind.names == ("real", "imag") or kind.kind in "fciub"
+    if not numbers:
+        raise UnreadableFile(path, f"variable {dataset.name.strip('/')!r} holds {kind}; expected numbers")
+    if dataset.chunks is None:
+        whole = dataset.id.get_storage_size() >= dataset.size * kind.itemsize
+    else:
+        expected = math.prod(-(-n // c) for n, c in zip(dataset.shape, dataset.chunks, strict=True))
+        whole = dataset.id.get_num_chunks() == expected
+    if not whole:
+        name = dataset.name.strip("/")
+        raise UnreadableFile(path, f"truncated: parts of variable {name!r} were never written; copy or export it again")
+
+
+def _joined(data: NDArray[Any]) -> NDArray[Any]:
+    """Complex array from MATLAB's compound of real and imaginary parts; other arrays unchanged."""
+    if data.dtype.names != ("real", "imag"):
+        return data
+    if data.dtype == COMPLEX and data.flags.c_contiguous:
+        return data.view(np.complex64)
+    joined = np.empty(data.shape, np.complex64)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
+        joined.real, joined.imag = data["real"], data["imag"]
+    return joined
+
+
+def _check_v5_is_whole(path: Path) -> None:
+    """Walk over the top-level elements of a v5 file; their lengths must end where the file ends."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        order = "<" if stream.read(HEADER_BYTES)[-2:] == b"IM" else ">"
+        position = HEADER_BYTES
+        while position < size:
+            stream.seek(position)
+            tag = stream.read(8)
+            position += 8 + struct.unpack(order + "II", tag)[1] if len(tag) == 8 else size
+    if position != size or size <= HEADER_BYTES:
+        needed = max(position, HEADER_BYTES + 8)
+        raise UnreadableFile(path, f"truncated MATLAB v5 file: it has {size} bytes of at least {needed}; copy it again")
+
+
+def _line(error: BaseException) -> str:
+    """First sentence of another library's message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
