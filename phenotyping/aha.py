@@ -63,7 +63,8 @@ def segments(points: Array, center: Array, *, frame: Axes, level: Level) -> NDAr
     inferolateral, anterolateral (basal, mid) and anterior, septal, inferior, lateral (apical).
     """
     offset = points - center
-    degrees = np.degrees(np.arctan2(offset @ np.array(frame.lv_to_septum), offset @ np.array(frame.inferior_to_anterior)))
+    to_septum, to_anterior = (offset @ np.array(v) for v in (frame.lv_to_septum, frame.inferior_to_anterior))
+    degrees = np.degrees(np.arctan2(to_septum, to_anterior))
     width = 90.0 if level == "apical" else 60.0
     sector = np.floor(np.mod(degrees + width / 2, 360.0) / width).astype(np.int64) % round(360 / width)
     return (FIRST[level] + sector).astype(np.int8)

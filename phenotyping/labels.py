@@ -23,8 +23,8 @@ NAMES: Final[Mapping[int, str]] = {
 #: ACDC's label order (Bernard et al., doi 10.1109/TMI.2018.2837502) to ours
 FROM_ACDC: Final[Mapping[int, int]] = {1: RV, 2: MYOCARDIUM, 3: LV}
 
-#: the LV cavity's border lies on myocardium for at least this share (expert ED/ES labels of ACDC: 0.90 or more;
-#: the RV cavity's border: 0.45 or less)
+#: the LV cavity's border lies on myocardium for at least this share (expert labels of 25 ACDC patients at ED and
+#: ES: 0.98 or more; the RV cavity's border: 0.44 or less)
 MIN_RINGED_SHARE: Final = 0.5
 
 

@@ -77,7 +77,8 @@ def _oddities(n_frames: int, ed: int, es: int, broken: list[int]) -> tuple[str, 
         notes.append(f"LV volume of frame(s) {broken} is off its neighbors by more than a factor {MAX_RATIO:g}")
     systole = ((es - ed) % n_frames) / n_frames
     if not SYSTOLE[0] <= systole <= SYSTOLE[1]:
-        notes.append(f"end-systole at {systole:.2f} of the cycle after end-diastole, expected {SYSTOLE[0]} to {SYSTOLE[1]}")
+        expected = f"expected {SYSTOLE[0]} to {SYSTOLE[1]}"
+        notes.append(f"end-systole at {systole:.2f} of the cycle after end-diastole, {expected}")
     if min(ed, n_frames - ed) > 0.15 * n_frames:
         notes.append(f"end-diastole in frame {ed} of {n_frames}, expected near the first or last")
     return tuple(notes)

@@ -67,13 +67,17 @@ class DecayFit:
 
 
 def fit_inversion_recovery(
-    signal: NDArray[Any], inversion_times_ms: Sequence[float] | NDArray[Any], *, look_locker: bool = True, signed: bool = False
+    signal: NDArray[Any],
+    inversion_times_ms: Sequence[float] | NDArray[Any],
+    *,
+    look_locker: bool = True,
+    signed: bool = False,
 ) -> InversionRecoveryFit:
     """Fit the three-parameter inversion recovery S(t) = A - B exp(-t / T1*) to every pixel.
 
     With the Look-Locker correction T1 = T1* (B / A - 1) (Deichmann and Haase, doi 10.1016/0022-2364(92)90187-D; MOLLI:
-    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Of magnitudes the sign is lost: with k the smallest sample,
-    the first k - 1, k, k + 1 or k + 2 samples are taken as negative, each choice is fitted to the end and the best kept.
+    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Magnitudes have lost their sign: with the smallest sample at
+    k, the first k - 1, k, k + 1 or k + 2 samples are taken as negative; each choice is fitted to the end, the best kept.
 
     Parameters
     ----------
@@ -98,7 +102,8 @@ def fit_inversion_recovery(
     samples, times = _checked(signal, inversion_times_ms, minimum=3)
     order = np.argsort(times, kind="stable")
     parts = [
-        _fit_recovery(chunk[:, order], times[order], look_locker=look_locker, signed=signed) for chunk in _chunks(samples)
+        _fit_recovery(chunk[:, order], times[order], look_locker=look_locker, signed=signed)
+        for chunk in _chunks(samples)
     ]
     maps = _joined(parts, np.shape(signal)[:-1])
     return InversionRecoveryFit(**maps)
@@ -113,7 +118,7 @@ def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *,
         `(..., n_times)`, any unit.
     times_ms
         `(n_times,)`, ms: echo times, T2 preparation times or spin-lock times; two different ones or more, with an
-        offset four (T2-prepared images hold T1 recovery, which the offset takes up; three points cannot tell them apart).
+        offset four (T2-prepared images hold T1 recovery, which the offset takes up; three points cannot tell).
     offset
         Fit a constant as well.
 
@@ -312,7 +317,9 @@ def _checked(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *, 
             f"signal must be (..., n_times) with one time a sample, got {np.shape(signal)} and {times.shape} times"
         )
     if not np.isfinite(times).all() or (times < 0).any() or np.unique(times).size < minimum:
-        raise MeasurementFailed(f"the fit needs at least {minimum} different times of 0 ms or more, got {times.tolist()}")
+        raise MeasurementFailed(
+            f"the fit needs {minimum} or more different times, none below 0 ms; got {times.tolist()}"
+        )
     return np.asarray(signal, dtype=np.float64).reshape(-1, times.size), times
 
 
@@ -321,7 +328,7 @@ def _chunks(samples: Array) -> list[Array]:
 
 
 def _usable(signal: Array, *, constant_is_signal: bool) -> tuple[NDArray[np.uint8], Array, Array]:
-    """Status of every pixel, the samples scaled to a largest magnitude of 1, and the scale; unusable pixels get a dummy."""
+    """Status of every pixel, its samples scaled to a largest magnitude of 1 (a dummy where unusable), and the scale."""
     status = np.full(len(signal), FitStatus.OK, np.uint8)
     scale = np.abs(signal).max(axis=1)
     flat = np.ptp(signal, axis=1) <= 1e-12 * scale

@@ -1,8 +1,8 @@
 """How thick is the wall, measured between sub-pixel contours and along the wall's own normal?
 
-What differs from the UK Biobank's convention: contours at the 0.5 level of the smoothed masks (not pixel centers), distance to
-the contour (not its nearest sample), the inclination of the wall to the slice, septum from the two RV insertion points,
-base and apex from the anatomy, slices without a closed ring of myocardium left out.
+What differs from the UK Biobank's convention: sub-pixel contours of the smoothed masks (not pixel centers), distance to the
+contour (not its nearest sample), the inclination of the wall to the slice, septum from the two RV insertion points, base
+and apex from the anatomy, slices without a closed ring of myocardium left out.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,9 @@ from phenotyping.labels import LV, MYOCARDIUM, RV, Labels
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: standard deviation of the smoothing of masks, pixels: removes the stair steps; moves a contour of radius R by 0.12 / R
-SMOOTHING_PIXELS: Final = 0.7
+#: standard deviation of the smoothing of masks, pixels: removes the stair steps
+SMOOTHING_PIXELS: Final = 1.0
+AREA_BISECTIONS: Final = 9
 #: distance of the points on the endocardium, pixels
 STEP_PIXELS: Final = 0.5
 #: smaller cavities give no contour worth the name
@@ -134,14 +135,32 @@ def is_ring_closed(image: Labels, endo: Mask) -> bool:
 
 
 def _subpixel(mask: Mask) -> Array:
-    """The longest 0.5 contour of the smoothed mask, `(n, 2)` without the repeated last point, in index units."""
-    for sigma in (SMOOTHING_PIXELS, 0.0):
-        soft = ndimage.gaussian_filter(np.pad(mask, 3).astype(np.float64), sigma)
-        contours = find_contours(soft, 0.5)
-        if contours:
-            break
-    longest: Array = max(contours, key=len)
-    return longest[:-1] - 3
+    """Contour `(n, 2)` of the smoothed mask at the level that keeps the mask's area; index units, not closed by a copy.
+
+    Smoothing alone would draw a circle of radius R inward by sigma^2 / 2R, the cavity more than the wall's outside.
+    """
+    margin = 4
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    corner = np.array([rows[0], columns[0]]) - margin
+    cut = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], margin).astype(np.float64)
+    area = float(cut.sum())
+    soft = ndimage.gaussian_filter(cut, SMOOTHING_PIXELS)
+    low, high = 0.1, 0.9
+    for _ in range(AREA_BISECTIONS):
+        level = (low + high) / 2
+        contour = _longest_contour(soft, level)
+        low, high = (level, high) if _enclosed(contour) > area else (low, level)
+    return contour + corner
+
+
+def _longest_contour(soft: Array, level: float) -> Array:
+    contours = find_contours(soft, level)
+    return np.asarray(max(contours, key=len))[:-1] if contours else np.zeros((0, 2))
+
+
+def _enclosed(contour: Array) -> float:
+    x, y = contour.T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
 
 
 def _even(contour: Array) -> Array:

@@ -73,7 +73,7 @@ def wall_thickness(labels_xyz: Labels, affine: NDArray[np.float64], *, conventio
 def thickness_of_frame(
     labels: Labels, *, spacing_mm: tuple[float, float, float], convention: Convention
 ) -> WallThickness:
-    """`wall_thickness` of labels `(slices, y, x)` with spacing (slice pitch, y, x) in mm, as the rest of the project has them."""
+    """`wall_thickness` of labels `(slices, y, x)` with spacing (slice pitch, y, x) in mm: the project's own axes."""
     labels = np.asarray(labels)
     if labels.ndim != 3:
         raise MeasurementFailed(f"labels of one frame must be (slices, y, x), got shape {labels.shape}")

@@ -34,8 +34,8 @@ def ukbb_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
     Raises
     ------
     MeasurementFailed
-        Where the convention's own checks fail: 10 voxels a tissue, 6 contiguous slices with LV and myocardium, RV beside
-        the middle slice.
+        Where the convention's own checks fail: 10 voxels a tissue, 6 contiguous slices with LV and myocardium, RV
+        in the middle slice.
     """
     mid = _check(labels_xyz)
     frame = _frame(labels_xyz[:, :, mid], affine, mid)

@@ -1,0 +1,243 @@
+"""Can a segmentation be trusted?
+
+Every check gives one finding: pass, warn or fail, with the places. Nothing is dropped or repaired here.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from cohort.records import MeasurementFailed
+from phenotyping.labels import LV, MYOCARDIUM, NAMES, RV, Labels, ringed_share
+from phenotyping.phases import MAX_RATIO
+from phenotyping.volumes import VentricularVolumes, checked_voxel_ml
+from phenotyping.wall_corrected import closed_cavity, is_ring_closed
+
+Outcome = Literal["pass", "warn", "fail"]
+
+#: the largest part of a tissue in a slice holds at least this share of its pixels
+MIN_LARGEST_SHARE: Final = 0.9
+#: area that a hole in the heart, or a stray part, may have before it is worth a word, mm2
+SMALL_AREA_MM2: Final = 20.0
+MAX_CENTER_JUMP_MM: Final = 10.0
+#: the cavity may grow toward the apex by this factor before the slice order or the segmentation is in doubt
+MAX_GROWTH_TO_APEX: Final = 1.25
+LV_EDV_RANGE_ML: Final = (50.0, 400.0)
+EF_RANGE_PERCENT: Final = (5.0, 85.0)
+MAX_STROKE_DIFFERENCE: Final = 0.25
+MAX_MASS_DIFFERENCE: Final = 0.15
+PLACES_SHOWN: Final = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check; `places` are (frame, slice), -1 for a whole frame."""
+
+    check: str
+    status: Outcome
+    reason: str
+    places: tuple[tuple[int, int], ...] = ()
+
+
+def quality_control(
+    labels: Labels, *, spacing_mm: tuple[float, float, float], volumes: VentricularVolumes | None = None
+) -> tuple[Finding, ...]:
+    """Run all checks on the labels of one short-axis series.
+
+    Parameters
+    ----------
+    labels
+        `(frames, slices, y, x)`, uint8.
+    spacing_mm
+        (slice pitch, y, x), mm.
+    volumes
+        What `measure_volumes` gave; without it the checks of volumes are not made.
+
+    Returns
+    -------
+    One finding a check, always all of them in the same order.
+
+    Raises
+    ------
+    MeasurementFailed
+        For a wrong shape or spacing.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 4:
+        raise MeasurementFailed(f"labels must be (frames, slices, y, x), got shape {labels.shape}")
+    checked_voxel_ml(spacing_mm)
+    findings = [
+        _everywhere("tissues present", _missing_tissue, labels),
+        _everywhere("one part", _stray_parts, labels, spacing_mm),
+        _everywhere("no holes", _holes, labels, spacing_mm),
+        _everywhere("closed ring", _open_ring, labels),
+        _everywhere("centers aligned", _center_jumps, labels, spacing_mm),
+        _everywhere("area falls to the apex", _area_profile, labels),
+        _everywhere("slices contiguous", _missing_slices, labels),
+        _steady_in_time(labels),
+    ]
+    return tuple(findings + (volume_findings(volumes) if volumes else []))
+
+
+def overall(findings: Iterable[Finding]) -> Outcome:
+    """The worst outcome of all findings."""
+    outcomes = {finding.status for finding in findings}
+    return "fail" if "fail" in outcomes else "warn" if "warn" in outcomes else "pass"
+
+
+def volume_findings(volumes: VentricularVolumes) -> list[Finding]:
+    """Check volumes against what a living heart can have."""
+    v = volumes
+    missing = "; ".join(sorted(set(v.reasons.values())))
+    return [
+        _in_range("LV EDV", v.lv_edv_ml, LV_EDV_RANGE_ML, "mL", "warn"),
+        _in_range("LV EF", v.lv_ef_percent, EF_RANGE_PERCENT, "%", "warn"),
+        _in_range("RV EF", v.rv_ef_percent, EF_RANGE_PERCENT, "%", "warn"),
+        _alike("stroke volumes agree", v.lv_sv_ml, v.rv_sv_ml, MAX_STROKE_DIFFERENCE, "LV and RV stroke volume"),
+        _alike("mass constant", v.lv_mass_g, v.lv_mass_es_g, MAX_MASS_DIFFERENCE, "LV mass at ED and ES"),
+        Finding("phases", "warn" if v.notes else "pass", "; ".join(v.notes) or "as expected"),
+        Finding("complete", "fail" if v.reasons else "pass", missing or "all measured"),
+    ]
+
+
+# --- per frame: each check returns what it found as (slice, status, words) --------------------------------------------
+
+Trouble = tuple[int, Outcome, str]
+
+
+def _everywhere(check: str, look: Callable[..., list[Trouble]], labels: Labels, *options: object) -> Finding:
+    found = [(t, *trouble) for t in range(len(labels)) for trouble in look(labels[t], *options)]
+    if not found:
+        return Finding(check, "pass", "as expected")
+    worst: Outcome = "fail" if any(status == "fail" for _, _, status, _ in found) else "warn"
+    shown = sorted(found, key=lambda item: item[2])[:PLACES_SHOWN]
+    words = "; ".join(f"frame {t}" + (f" slice {z}" if z >= 0 else "") + f": {text}" for t, z, _, text in shown)
+    more = f"; and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    return Finding(check, worst, words + more, tuple((t, z) for t, z, _, _ in found))
+
+
+def _missing_tissue(volume: Labels) -> list[Trouble]:
+    return [(-1, "fail", f"no {NAMES[tissue]}") for tissue in (LV, MYOCARDIUM, RV) if not (volume == tissue).any()]
+
+
+def _stray_parts(volume: Labels, spacing_mm: tuple[float, float, float]) -> list[Trouble]:
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2]
+    found: list[Trouble] = []
+    for z, image in enumerate(volume):
+        for tissue in (LV, MYOCARDIUM, RV):
+            parts, n = ndimage.label(image == tissue, structure=np.ones((3, 3)))
+            if n < 2:
+                continue
+            sizes = np.bincount(parts.ravel())[1:]
+            stray, share = int(sizes.sum() - sizes.max()), sizes.max() / sizes.sum()
+            if share < MIN_LARGEST_SHARE and stray * pixel_mm2 > SMALL_AREA_MM2:
+                found.append((z, "warn", f"{NAMES[tissue]} in {n} parts, the largest holds {100 * share:.0f} %"))
+    return found
+
+
+def _holes(volume: Labels, spacing_mm: tuple[float, float, float]) -> list[Trouble]:
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2]
+    found: list[Trouble] = []
+    for z, image in enumerate(volume):
+        heart = (image == LV) | (image == MYOCARDIUM)
+        hole = np.count_nonzero(ndimage.binary_fill_holes(heart) & ~heart) * pixel_mm2
+        if hole > SMALL_AREA_MM2:
+            found.append((z, "warn", f"hole of {hole:.0f} mm2 in the left ventricle"))
+    return found
+
+
+def _open_ring(volume: Labels) -> list[Trouble]:
+    """Open rings: a warning in the two slices at the base, where the outflow tract opens them; else a failure."""
+    slices = [z for z in range(len(volume)) if (volume[z] == LV).any()]
+    basal = set(slices[:2] if _base_is_low(volume) else slices[-2:])
+    found: list[Trouble] = []
+    for z in slices:
+        if not is_ring_closed(volume[z], closed_cavity(volume[z])):
+            open_share = 100 * (1 - ringed_share(volume[z], LV))
+            words = f"{open_share:.0f} % of the cavity's border without myocardium"
+            found.append((z, "warn" if z in basal else "fail", words))
+    return found
+
+
+def _center_jumps(volume: Labels, spacing_mm: tuple[float, float, float]) -> list[Trouble]:
+    centers = {z: np.array(ndimage.center_of_mass(volume[z] == LV)) for z in _slices_with(volume, LV)}
+    found: list[Trouble] = []
+    for z in centers.keys() & {z - 1 for z in centers}:
+        jump = float(np.linalg.norm((centers[z + 1] - centers[z]) * np.array(spacing_mm[1:])))
+        if jump > MAX_CENTER_JUMP_MM:
+            found.append((z, "warn", f"LV center jumps {jump:.0f} mm to the next slice"))
+    return found
+
+
+def _area_profile(volume: Labels) -> list[Trouble]:
+    order = list(range(len(volume))) if _base_is_low(volume) else list(range(len(volume)))[::-1]
+    area = {z: int(np.count_nonzero(volume[z] == LV)) for z in order}
+    found: list[Trouble] = []
+    inner = [z for z in order if area[z] > 0][1:]  # the most basal slice is often partial
+    for z, below in pairwise(inner):
+        if area[below] > MAX_GROWTH_TO_APEX * area[z]:
+            found.append((below, "warn", f"LV cavity {area[below] / area[z]:.1f} times that of the more basal slice"))
+    return found
+
+
+def _missing_slices(volume: Labels) -> list[Trouble]:
+    slices = _slices_with(volume, LV)
+    gaps = sorted(set(range(slices[0], slices[-1])) - set(slices)) if slices else []
+    return [(z, "fail", "no LV cavity between slices that have it") for z in gaps]
+
+
+def _steady_in_time(labels: Labels) -> Finding:
+    """Consecutive frames, the last followed by the first; two-frame series (ED and ES) may differ by more."""
+    check = "steady in time"
+    if len(labels) < 4:
+        return Finding(check, "pass", f"not judged: {len(labels)} frames")
+    found: list[tuple[int, str]] = []
+    for tissue in (LV, MYOCARDIUM, RV):
+        area: NDArray[np.float64] = np.count_nonzero(labels == tissue, axis=(1, 2, 3)).astype(np.float64)
+        ratio = np.roll(area, -1) / np.maximum(area, 1)
+        jumps = np.flatnonzero((ratio > MAX_RATIO) | (ratio < 1 / MAX_RATIO))
+        found += [(int(t), f"{NAMES[tissue]} changes by a factor {ratio[t]:.2f} after frame {t}") for t in jumps]
+    if not found:
+        return Finding(check, "pass", "as expected")
+    words = "; ".join(text for _, text in found[:PLACES_SHOWN])
+    return Finding(check, "warn", words, tuple((t, -1) for t, _ in found))
+
+
+def _slices_with(volume: Labels, tissue: int) -> list[int]:
+    return np.flatnonzero((volume == tissue).any(axis=(1, 2))).tolist()
+
+
+def _base_is_low(volume: Labels) -> bool:
+    """The base is at the low slice numbers if the RV lies lower than the left ventricle (True where nothing tells)."""
+    z = np.arange(len(volume))
+    left = np.isin(volume, (LV, MYOCARDIUM)).sum(axis=(1, 2))
+    right = (volume == RV).sum(axis=(1, 2))
+    if not left.any() or not right.any():
+        return True
+    return bool(np.average(z, weights=right) <= np.average(z, weights=left > 0))
+
+
+# --- per volume ------------------------------------------------------------------------------------------------------
+
+
+def _in_range(name: str, value: float | None, limits: tuple[float, float], unit: str, otherwise: Outcome) -> Finding:
+    if value is None:
+        return Finding(name, "fail", "not measured")
+    inside = limits[0] <= value <= limits[1]
+    words = f"{value:.0f} {unit}, plausible {limits[0]:g} to {limits[1]:g}"
+    return Finding(name, "pass" if inside else otherwise, words)
+
+
+def _alike(check: str, one: float | None, other: float | None, most: float, what: str) -> Finding:
+    if one is None or other is None or one + other <= 0:
+        return Finding(check, "fail", f"{what}: not measured")
+    difference = 2 * abs(one - other) / (one + other)
+    words = (
+        f"{what} ({one:.0f} and {other:.0f}) differ by {100 * difference:.0f} % of their mean, at most {100 * most:.0f}"
+    )
+    return Finding(check, "pass" if difference <= most else "warn", words)
