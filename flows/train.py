@@ -1,0 +1,86 @@
+"""How are the shipped networks trained? Gathers the data, runs the training, writes what was used beside the weights."""
+
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cohort.acdc import read_patient, split
+from recon.training import TrainingImage, TrainingOptions, train_cardiomm
+
+ACDC_TERMS = (
+    "ACDC, CC BY-NC-SA 4.0, research only, non-commercial; cite Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502"
+)
+ACDC_SCANNERS = ({"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera"}, {"field_t": 3.0, "vendor": "Siemens", "scanner": "Trio"})
+"""ACDC does not say which patient lay in which of its two scanners, so training draws one."""
+
+N_MONITOR_PER_GROUP = 1
+
+
+def acdc_images(folder: Path, patients: Sequence[str], *, rng: np.random.Generator) -> list[TrainingImage]:
+    """Every slice of every patient at ED and ES as an object to simulate k-space from."""
+    images = []
+    for name in patients:
+        patient = read_patient(folder / name)
+        scanner = ACDC_SCANNERS[int(rng.integers(len(ACDC_SCANNERS)))]
+        metadata: Mapping[str, Any] = {**scanner, "modality": "cine", "view": "short-axis"}
+        for plane in patient.image.reshape(-1, *patient.image.shape[-2:]):
+            images.append(TrainingImage(plane, patient.spacing_mm[1:], metadata, source=name))
+    return images
+
+
+def training_and_monitor_patients() -> tuple[list[str], list[str]]:
+    """The 80 training patients, less the last one of each group, on which the loss is watched."""
+    training = split()["training"]
+    # ACDC numbers its groups in blocks of 20: DCM 1-20, HCM 21-40, MINF 41-60, NOR 61-80, RV 81-100
+    groups: dict[int, list[str]] = {}
+    for name in training:
+        groups.setdefault((int(name.removeprefix("patient")) - 1) // 20, []).append(name)
+    monitor = [name for names in groups.values() for name in sorted(names)[-N_MONITOR_PER_GROUP:]]
+    return [name for name in training if name not in monitor], monitor
+
+
+def train_reconstruction(
+    *,
+    acdc: Path | None,
+    n_phantoms: int,
+    out: Path,
+    options: TrainingOptions,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+) -> Path:
+    """Train CardioMM on simulated k-space of ACDC patients and phantoms; resumes what lies in ``out``.
+
+    Returns
+    -------
+    Path
+        The weights, half precision, with data, terms, versions and options beside them.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    rng = np.random.default_rng(options.seed)
+    images: list[TrainingImage] = []
+    monitor: list[TrainingImage] = []
+    notes: dict[str, Any] = {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__}
+    if acdc is not None:
+        training, watched = training_and_monitor_patients()
+        images += acdc_images(acdc, training, rng=rng)
+        monitor += acdc_images(acdc, watched, rng=rng)
+        notes |= {"acdc_terms": ACDC_TERMS, "acdc_training": training, "acdc_monitor": watched}
+    if n_phantoms:
+        images += phantom_images(n_phantoms, seed=options.seed)
+        notes |= {"phantoms": n_phantoms}
+    return train_cardiomm(
+        images, monitor=monitor, options=replace(options), folder=out, notes=notes, device=device, progress=progress
+    )
+
+
+def phantom_images(n_phantoms: int, *, seed: int) -> list[TrainingImage]:
+    """Slices and frames of synthetic patients, cine and mapping contrasts."""
+    raise NotImplementedError
