@@ -1,0 +1,103 @@
+"""Which pictures are shown side by side? Groups of one slice: the fully sampled image, every arm, their errors, one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from reports import pictures, tables
+
+Block = dict[str, Any]
+SIDES_PX = ((48, 280), (120, 220), (280, 170))  # up to so many arms shown: longer side of a picture; keeps the page under 8 MB
+SMALLEST_SIDE_PX = 120
+KINDS = {"T1": "T1 map", "T2": "T2 map"}
+
+
+class AddPicture(Protocol):
+    """Keeps a picture and returns its name."""
+
+    def __call__(self, content: bytes, *, suffix: str) -> str: ...  # noqa: D102
+
+
+def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture) -> list[Block]:
+    """Blocks of the gallery, a block a slice; files that cannot be read are named, not fatal."""
+    entries = results["gallery"]
+    if not entries:
+        return [{"kind": "text", "text": "No pictures were kept for this run."}]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        groups.setdefault((entry["center"], entry["patient"], entry["modality"], entry["phase"], entry["slice"]), []).append(entry)
+    side_px = next((side for most, side in SIDES_PX if len(entries) <= most), SMALLEST_SIDE_PX)
+    blocks: list[Block] = [{"kind": "text", "text": (
+        "Cropped to the heart. Solid lines: contours found on the picture itself (orange, left ventricular cavity; blue, outer border of the "
+        "myocardium; green, right ventricular cavity). Dotted white lines on accelerated pictures: contours of the fully sampled one.")}]  # fmt: skip
+    arms = {a["arm"]: a for a in results["arms"]}
+    unread: list[str] = []
+    for members in groups.values():
+        block = _group(members, arms=arms, run_dir=run_dir, add=add, side_px=side_px, unread=unread)
+        if block:
+            blocks.append(block)
+    if unread:
+        blocks.append({"kind": "text", "text": "Pictures that could not be read: " + "; ".join(unread) + "."})
+    return blocks
+
+
+def map_kind(entry: Mapping[str, Any]) -> str:
+    """``T1``, ``T2`` or ``magnitude``, from the entry's phase and names."""
+    if entry["phase"] != "map":
+        return "magnitude"
+    words = f"{entry['modality']} {entry['path']}".lower()
+    return next((kind for kind in KINDS if kind.lower() in words), "magnitude")
+
+
+def _group(
+    members: list[Mapping[str, Any]], *, arms: Mapping[str, Mapping[str, Any]], run_dir: Path, add: AddPicture, side_px: int, unread: list[str]
+) -> Block | None:
+    samples = []
+    for entry in sorted(members, key=lambda e: list(arms).index(e["arm"]) if e["arm"] in arms else len(arms)):
+        try:
+            samples.append((entry, pictures.read_sample(_inside(run_dir, entry["path"]))))
+        except (OSError, KeyError, ValueError) as problem:
+            unread.append(f"{entry['path']} ({type(problem).__name__})")
+    if not samples:
+        return None
+    first, reference = samples[0]
+    kind = map_kind(first)
+    scale = pictures.common_scale(reference, kind)
+    box = pictures.heart_box(reference)
+    what = KINDS.get(kind, f"{first['phase']} ({'end-diastole' if first['phase'] == 'ED' else 'end-systole'})")
+    place = f"{first['center']}, patient {first['patient']}, {first['modality']}, slice {first['slice']}"
+    cards = [{"label": "Fully sampled", "caption": "reference", "method": "fully_sampled", "error": None, "alt": f"Fully sampled {what}, {place}, with contours",
+              "image": add(pictures.picture(reference, what="reference", scale=scale, box=box, side_px=side_px), suffix=".png")}]  # fmt: skip
+    for entry, sample in samples:
+        if sample.reference.shape != reference.reference.shape:
+            unread.append(f"{entry['path']} (other shape than its group)")
+            continue
+        cards.append(_card(entry, sample, arms.get(entry["arm"], entry), what=f"{what}, {place}", scale=scale, box=box, add=add, side_px=side_px))
+    bars = add(pictures.scale_bars(scale), suffix=".svg")
+    bars_alt = "Scales of the pictures and of the errors" + (f", in {scale.unit}" if scale.unit else "")
+    return {"kind": "gallery", "title": f"{what}: {place}", "cards": cards, "bars": bars, "bars_alt": bars_alt}
+
+
+def _card(
+    entry: Mapping[str, Any], sample: pictures.Sample, arm: Mapping[str, Any], *, what: str, scale: pictures.Scale,
+    box: tuple[slice, slice], add: AddPicture, side_px: int,
+) -> dict[str, Any]:  # fmt: skip
+    method = tables.method_label(entry["method"])
+    caption = tables.arm_short(entry)
+    if tables.effective(arm) != tables.MISSING:
+        caption += f" (effective {tables.effective(arm)})"
+    made = {
+        name: add(pictures.picture(sample, what=name, scale=scale, box=box, side_px=side_px), suffix=".png") for name in ("image", "error")
+    }
+    return {"label": method, "caption": caption, "method": entry["method"], "alt": f"{method} {caption}, {what}, with contours",
+            "error_alt": f"Error of {method} {caption}"} | made  # fmt: skip
+
+
+def _inside(run_dir: Path, relative: str) -> Path:
+    """A path of the run folder; results.json may come from elsewhere and must not make us read other files."""
+    path = (run_dir / relative).resolve()
+    if not path.is_relative_to(run_dir.resolve()):
+        raise ValueError(f"{relative}: outside the run folder")
+    return path

@@ -1,0 +1,81 @@
+"""How does a document become one HTML file and one PDF? Jinja2 for the page, Typst's own compiler for the PDF.
+
+Both take the same document: ``header`` texts and ``sections`` of blocks (see reports.sections), and the pictures by name. The page carries
+everything inside itself and forbids itself, by a content security policy, to load or run anything else. User text reaches Typst only as JSON
+data, never as markup, so it needs no escaping there; in HTML, Jinja2 escapes it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib
+import typst
+
+HERE = Path(__file__).parent
+TEMPLATES = HERE / "templates"
+MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def render_html(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], template: str = "study.html.j2") -> str:
+    """One self-contained page; pictures become data URIs."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["picture"] = lambda name: data_uri(name, pictures[name])
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    return environment.get_template(template).render(
+        **document, style=style, script=script, script_hash=b64encode(sha256(script.encode()).digest()).decode()
+    )
+
+
+def render_pdf(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], template: str = "study.typ") -> bytes:
+    """The PDF, byte for byte the same for the same document: the date inside is the run's, and no system font is used."""
+    created = parse_utc(document["header"].get("created_utc"))
+    date = [created.year, created.month, created.day, created.hour, created.minute, created.second]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "main.typ").write_bytes((TEMPLATES / template).read_bytes())
+        data = finite(dict(document)) | {"date": date}
+        (root / "document.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
+        for name, content in pictures.items():
+            (root / name).write_bytes(content)
+        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        made: bytes = typst.compile(
+            root / "main.typ", root=root, font_paths=[fonts], ignore_system_fonts=True, format="pdf", timestamp=int(created.timestamp())
+        )
+    return made
+
+
+def data_uri(name: str, content: bytes) -> str:
+    """A picture as text that can stand in an attribute."""
+    return f"data:{MEDIA_TYPES[Path(name).suffix]};base64,{b64encode(content).decode('ascii')}"
+
+
+def parse_utc(text: object) -> datetime:
+    """The moment of an ISO text; the epoch where it is absent or no date, so that a report never depends on the clock."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return EPOCH
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def finite(value: Any) -> Any:
+    """The same data with tuples as lists and non-finite numbers as None, as JSON wants it."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

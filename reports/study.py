@@ -1,0 +1,83 @@
+"""What does a validation study say, on one page and in one PDF? Reads results.json and the gallery; computes no statistic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reports import tables
+from reports.render import HERE, finite, render_html, render_pdf
+from reports.sections import SECTIONS, Context, Pictures
+
+
+def write_study_report(run_dir: Path, results: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write ``report/index.html`` and ``report/report.pdf`` into a run folder.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run; gallery paths in ``results`` are relative to it.
+    results
+        Content of results.json (schema 1). Missing values are ``None``.
+
+    Returns
+    -------
+    tuple of Path
+        The page and the PDF.
+    """
+    document, pictures = study_document(run_dir, results)
+    folder = run_dir / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    page, pdf = folder / "index.html", folder / "report.pdf"
+    _replace(page, render_html(document, pictures=pictures).encode("utf-8"))
+    _replace(pdf, render_pdf(document, pictures=pictures))
+    return page, pdf
+
+
+def study_document(run_dir: Path, results: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The report as data (header, sections of blocks) and its pictures; what both templates lay out."""
+    texts = yaml.safe_load((HERE / "sections.yaml").read_text(encoding="utf-8"))
+    context = Context(results=finite(results), texts=texts, run_dir=Path(run_dir), pictures=Pictures())
+    sections = [
+        {"id": s["id"], "title": s["title"], "audience": s["audience"], "intro": s["intro"], "blocks": SECTIONS[s["id"]](context)}
+        for s in texts["sections"]
+    ]
+    return {"header": header(context, run_name=Path(run_dir).resolve().name), "sections": sections}, context.pictures.files
+
+
+def header(context: Context, *, run_name: str) -> dict[str, Any]:
+    """Title, what was validated, warnings, and what the page needs for its filter and its foot."""
+    study, cohort = context.results["study"], context.results["cohort"]
+    methods = list(dict.fromkeys(a["method"] for a in context.arms))
+    patterns = list(dict.fromkeys(tables.arm_short(a) for a in context.arms))
+    centers = f"{len(cohort['centers'])} centers"
+    what = (
+        f"Validated: {', '.join(tables.method_label(m) for m in methods) or 'no reconstruction'}; undersampling {', '.join(patterns) or 'none'}. "
+        f"Data: {cohort['n_patients']} patients, {cohort['n_scans']} scans, {centers}."
+    )
+    known = context.texts["banners"]
+    banners = [known.get(kind) or known["other"].format(kind=kind) for kind in study.get("simulated") or []]
+    commit = context.results["provenance"].get("commit")
+    return {
+        "title": study.get("title") or study["name"],
+        "name": study["name"],
+        "run": run_name,
+        "created_utc": study.get("created_utc") or "",
+        "version": f"CardioVal {context.results['provenance'].get('cardioval_version', '')}" + (f" ({str(commit)[:12]})" if commit else ""),
+        "what": what,
+        "banners": banners,
+        "warnings": [context.texts["retrospective"], context.texts["research"]],
+        "notes": [str(n) for n in study.get("notes") or []],
+        "methods": [{"id": m, "label": tables.method_label(m)} for m in methods],
+    }
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)  # noqa: PTH105 (says what it does)
