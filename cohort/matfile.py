@@ -1,7 +1,7 @@
 """Which variables does a MATLAB file hold, and is all of it there?
 
 Two formats are read: v7.3, which is HDF5 behind a 512-byte banner, and v5. Both come back in the order in which HDF5
-reads them, the reverse of MATLAB's: MATLAB (nx, ny, nc, nz, nt) is (nt, nz, nc, ny, nx) here. v5 is transposed to match.
+reads them, the reverse of MATLAB's: MATLAB (nx, ny, nc, nz, nt) is (nt, nz, nc, ny, nx) here. v5 is transposed so.
 Nothing in a file is ever executed, and no link in it is followed to another file.
 """
 
