@@ -91,7 +91,8 @@ def central_wall(labels: Labels, *, spacing_mm: tuple[float, float, float]) -> M
     """Myocardium between 25 and 75 % of the way from the cavity to the outside, slice by slice.
 
     Depth of a pixel = (distance to the cavity) / (distance to the cavity + distance to the outside), both less half a
-    pixel because distances run between pixel centers. Slices without LV cavity have no depth and give nothing.
+    pixel because distances run between pixel centers. Slices without LV cavity, and walls of less than two pixels,
+    have no middle that is free of partial volume and give nothing.
 
     Parameters
     ----------
@@ -111,8 +112,9 @@ def central_wall(labels: Labels, *, spacing_mm: tuple[float, float, float]) -> M
         to_cavity = ndimage.distance_transform_edt(image != LV, sampling=pixel) - half
         outside = np.pad(~(wall | (image == LV)), 1, constant_values=True)
         to_outside = ndimage.distance_transform_edt(~outside, sampling=pixel)[1:-1, 1:-1] - half
-        depth = to_cavity / np.maximum(to_cavity + to_outside, half)
-        central[index] = wall & (depth >= TRANSMURAL[0]) & (depth <= TRANSMURAL[1])
+        thickness = to_cavity + to_outside
+        depth = to_cavity / np.maximum(thickness, half)
+        central[index] = wall & (depth >= TRANSMURAL[0]) & (depth <= TRANSMURAL[1]) & (thickness >= 4 * half)
     return central
 
 

@@ -76,8 +76,8 @@ def fit_inversion_recovery(
     """Fit the three-parameter inversion recovery S(t) = A - B exp(-t / T1*) to every pixel.
 
     With the Look-Locker correction T1 = T1* (B / A - 1) (Deichmann and Haase, doi 10.1016/0022-2364(92)90187-D; MOLLI:
-    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Magnitudes have lost their sign: with the smallest sample at
-    k, the first k - 1, k, k + 1 or k + 2 samples are taken as negative; each choice is fitted to the end, the best kept.
+    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Magnitudes lost their sign: with the smallest sample at k,
+    the first k - 1, k, k + 1 or k + 2 samples are taken as negative; each choice is fitted to the end, the best kept.
 
     Parameters
     ----------
@@ -105,8 +105,7 @@ def fit_inversion_recovery(
         _fit_recovery(chunk[:, order], times[order], look_locker=look_locker, signed=signed)
         for chunk in _chunks(samples)
     ]
-    maps = _joined(parts, np.shape(signal)[:-1])
-    return InversionRecoveryFit(**maps)
+    return InversionRecoveryFit(**_joined(parts, np.shape(signal)[:-1]))
 
 
 def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *, offset: bool = False) -> DecayFit:
@@ -133,8 +132,7 @@ def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *,
     """
     samples, times = _checked(signal, times_ms, minimum=4 if offset else 2)
     parts = [_fit_decay(chunk, times, offset=offset) for chunk in _chunks(samples)]
-    maps = _joined(parts, np.shape(signal)[:-1])
-    return DecayFit(**maps)
+    return DecayFit(**_joined(parts, np.shape(signal)[:-1]))
 
 
 # --- one chunk of pixels -------------------------------------------------------------------------------------------
@@ -232,13 +230,12 @@ def _project(
     slope = np.einsum("ij,ij->i", e, y) / norm2
     residual = y - slope[:, None] * e
     level = mean[:, 0] - slope * np.exp(-times / np.exp(x)[:, None]).mean(axis=1) if constant else np.zeros_like(slope)
-    edge = 1e-6
     return {
         "t": np.exp(x),
         "slope": slope,
         "constant": level,
         "rss": np.einsum("ij,ij->i", residual, residual),
-        "at_bound": (x <= low + edge) | (x >= high - edge),
+        "at_bound": (x <= low + 1e-6) | (x >= high - 1e-6),
     }
 
 

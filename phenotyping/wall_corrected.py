@@ -1,8 +1,8 @@
 """How thick is the wall, measured between sub-pixel contours and along the wall's own normal?
 
-What differs from the UK Biobank's convention: sub-pixel contours of the smoothed masks (not pixel centers), distance to the
-contour (not its nearest sample), the inclination of the wall to the slice, septum from the two RV insertion points, base
-and apex from the anatomy, slices without a closed ring of myocardium left out.
+What differs from the UK Biobank's convention: sub-pixel contours of the smoothed masks (not pixel centers), distance to
+the contour (not its nearest sample), the inclination of the wall to the slice, septum from the two RV insertion points,
+base and apex from the anatomy, slices without a closed ring of myocardium left out.
 """
 
 from dataclasses import dataclass

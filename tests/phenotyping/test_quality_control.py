@@ -1,0 +1,121 @@
+"""Are broken segmentations found, and sound ones left alone?"""
+
+import numpy as np
+import pytest
+
+from cohort.records import MeasurementFailed
+from phenotyping.labels import LV, MYOCARDIUM, RV
+from phenotyping.quality_control import Finding, overall, quality_control
+from phenotyping.volumes import measure_volumes
+
+SPACING = (10.0, 1.5, 1.5)
+
+
+def heart(radius_mm: float, wall_mm: float, rv_mm: float) -> np.ndarray:
+    y, x = (np.mgrid[:96, :96] - 47.5) * 1.5
+    volume = np.zeros((8, 96, 96), np.uint8)
+    for z, shrink in enumerate((1.0, 1.0, 0.97, 0.9, 0.85, 0.75, 0.6, 0.45)):
+        if z < 7:
+            volume[z][np.hypot(x + radius_mm + wall_mm, y) < rv_mm * shrink] = RV
+        volume[z][np.hypot(x, y) < radius_mm * shrink + wall_mm] = MYOCARDIUM
+        volume[z][np.hypot(x, y) < radius_mm * shrink] = LV
+    return volume
+
+
+@pytest.fixture
+def series() -> np.ndarray:
+    ed, es, between = heart(25, 8, 28), heart(19, 10.0, 21), heart(22, 8.9, 24.5)
+    return np.stack([ed, between, es, between, between, ed])
+
+
+def by_name(findings: tuple[Finding, ...]) -> dict[str, Finding]:
+    return {finding.check: finding for finding in findings}
+
+
+def test_sound_heart_passes_everything(series: np.ndarray) -> None:
+    findings = quality_control(
+        series, spacing_mm=SPACING, volumes=measure_volumes(series, spacing_mm=SPACING, heart_rate_bpm=60)
+    )
+    assert [f for f in findings if f.status != "pass"] == []
+    assert overall(findings) == "pass"
+    assert len({f.check for f in findings}) == len(findings)
+
+
+def test_stack_from_apex_to_base_passes_too(series: np.ndarray) -> None:
+    assert overall(quality_control(series[:, ::-1], spacing_mm=SPACING)) == "pass"
+
+
+def test_open_ring_fails_in_the_middle_and_warns_at_the_base(series: np.ndarray) -> None:
+    for z, status in ((4, "fail"), (0, "warn")):
+        broken = series.copy()
+        gap = broken[1, z, 44:52, 48:]
+        gap[gap == MYOCARDIUM] = 0
+        finding = by_name(quality_control(broken, spacing_mm=SPACING))["closed ring"]
+        assert finding.status == status
+        assert finding.places == ((1, z),)
+        assert f"frame 1 slice {z}" in finding.reason
+
+
+def test_each_fault_is_found_by_its_check(series: np.ndarray) -> None:
+    faults = {}
+    faults["one part"] = stray = series.copy()
+    stray[0, 3, 2:20, 70:90] = LV
+    faults["no holes"] = hole = series.copy()
+    hole[0, 3, 45:51, 45:51] = 0
+    faults["centers aligned"] = shifted = series.copy()
+    shifted[0, 5] = np.roll(shifted[0, 5], 12, axis=1)
+    faults["slices contiguous"] = gap = series.copy()
+    gap[0, 4] = 0
+    faults["area falls to the apex"] = swollen = series.copy()
+    swollen[0, 6] = swollen[0, 0]
+    faults["tissues present"] = no_rv = series.copy()
+    no_rv[3][no_rv[3] == RV] = 0
+    faults["steady in time"] = jump = series.copy()
+    jump[4, :4] = 0
+    for check, labels in faults.items():
+        finding = by_name(quality_control(labels, spacing_mm=SPACING))[check]
+        assert finding.status != "pass", check
+        assert finding.reason
+        assert finding.places
+
+
+def test_many_places_are_counted_not_listed(series: np.ndarray) -> None:
+    series[:, 3, 45:51, 45:51] = 0
+    finding = by_name(quality_control(series, spacing_mm=SPACING))["no holes"]
+    assert len(finding.places) == 6
+    assert "and 2 more" in finding.reason
+
+
+def test_volumes_out_of_range_warn(series: np.ndarray) -> None:
+    volumes = measure_volumes(series, spacing_mm=(1.0, 1.5, 1.5), heart_rate_bpm=60)
+    findings = by_name(quality_control(series, spacing_mm=SPACING, volumes=volumes))
+    assert findings["LV EDV"].status == "warn"
+    assert "plausible 50 to 400" in findings["LV EDV"].reason
+
+
+def test_stroke_volumes_and_mass_that_disagree_warn() -> None:
+    series = np.stack([heart(25, 8, 28), heart(19, 8, 27)])
+    findings = by_name(quality_control(series, spacing_mm=SPACING, volumes=measure_volumes(series, spacing_mm=SPACING)))
+    assert findings["stroke volumes agree"].status == "warn"
+    assert findings["mass constant"].status == "warn"
+    assert findings["steady in time"].status == "pass"
+
+
+def test_what_could_not_be_measured_fails() -> None:
+    series = np.stack([heart(25, 8, 28), heart(19, 11, 20)])
+    series[series == RV] = 0
+    findings = quality_control(series, spacing_mm=SPACING, volumes=measure_volumes(series, spacing_mm=SPACING))
+    assert by_name(findings)["complete"].status == "fail"
+    assert "no right ventricle" in by_name(findings)["complete"].reason
+    assert by_name(findings)["RV EF"] == Finding("RV EF", "fail", "not measured")
+    assert overall(findings) == "fail"
+
+
+def test_empty_labels_give_findings_not_errors() -> None:
+    findings = quality_control(np.zeros((2, 3, 16, 16), np.uint8), spacing_mm=SPACING)
+    assert overall(findings) == "fail"
+
+
+def test_wrong_rank_is_refused() -> None:
+    with pytest.raises(MeasurementFailed, match="frames, slices, y, x"):
+        quality_control(np.zeros((3, 16, 16), np.uint8), spacing_mm=SPACING)
