@@ -105,6 +105,7 @@ class CardioMM(nn.Module):
         undersampling_embedding: Tensor,
         n_calibration: int,
         family: Family,
+        maps: Tensor | None = None,
     ) -> Tensor:
         """Reconstruct magnitude images.
 
@@ -120,6 +121,8 @@ class CardioMM(nn.Module):
             Fully sampled central columns, or the side of the central square when ``family`` is radial.
         family
             Which calibration region the mask has.
+        maps
+            Coil sensitivities (batch, coils, nx, ny) to use instead of estimating them from every frame.
 
         Returns
         -------
@@ -127,7 +130,8 @@ class CardioMM(nn.Module):
             (batch, nx, ny), the root sum of squares over the coils, on the scale of the k-space.
         """
         metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
-        maps = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
+        if maps is None:
+            maps = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
         sampled = mask[:, None]
         kspace = masked_kspace
         for cascade in self.cascades:

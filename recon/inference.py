@@ -1,0 +1,174 @@
+"""How is undersampled k-space reconstructed? One entry point for all methods, batched over frames and slices."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recon.baselines import compressed_sensing, sense, zero_filled
+from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sha256
+from recon.cardiomm.network import CardioMM, Family
+from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
+
+Method = Literal["zero_filled", "sense", "compressed_sensing", "cardiomm"]
+METHODS: tuple[Method, ...] = ("zero_filled", "sense", "compressed_sensing", "cardiomm")
+Image = NDArray[np.float32] | NDArray[np.complex64]
+
+COILS_PIXELS_PER_BATCH = 8 * 128 * 128 * 8
+"""Coil pixels that go through the network at once: about 0.6 GB of activations at the shipped size."""
+
+
+def reconstruct(
+    kspace: NDArray[np.complex64],
+    mask: NDArray[np.bool_],
+    *,
+    method: Method,
+    metadata: Mapping[str, Any],
+    device: str = "auto",
+    weights: str | os.PathLike[str] | None = None,
+    shared_maps: bool = False,
+    encoder: TextEncoder | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> Image:
+    """Reconstruct a scan from the k-space that a mask leaves.
+
+    Parameters
+    ----------
+    kspace
+        (frames, slices, coils, ky, kx) complex64, readout oversampling removed. What the mask leaves out is never looked at.
+    mask
+        (frames, ky, kx) bool; one frame stands for all.
+    method
+        ``zero_filled``, ``sense``, ``compressed_sensing`` or ``cardiomm``.
+    metadata
+        ``pattern``, ``acceleration`` and ``n_calibration`` of the mask; for CardioMM also ``field_t``, ``vendor``, ``scanner``,
+        ``modality``, ``view``.
+    device
+        ``auto`` takes a GPU if there is one.
+    weights
+        CardioMM checkpoint; None for the shipped one.
+    shared_maps
+        CardioMM: estimate the coil sensitivities once per slice from the mean of all frames, which is right where the contrast does not
+        change (cine) and saves a third of the time. The released model estimates them in every frame.
+    encoder
+        CardioMM: text encoder, None for the embedded one.
+    progress
+        Called after every slice.
+
+    Returns
+    -------
+    array (frames, slices, y, x)
+        complex64 (SENSE, compressed sensing) or float32 magnitude, on the scale of the fully sampled root sum of squares.
+
+    Raises
+    ------
+    ValueError
+        Shapes that do not fit, an unknown method, or k-space with NaN.
+    """
+    kspace, mask = check_input(kspace, mask, method=method)
+    masked = np.where(mask[:, None, None], kspace, np.complex64(0))
+    if method == "zero_filled":
+        return cast(Image, zero_filled(masked))
+    if method in ("sense", "compressed_sensing"):
+        solve = sense if method == "sense" else compressed_sensing
+        return cast(Image, solve(masked, mask))
+    where = pick_device(device)
+    network = cached_network(str(weights or SHIPPED_WEIGHTS), weights_sha256(weights or SHIPPED_WEIGHTS), str(where))
+    return cardiomm_image(
+        masked,
+        mask,
+        network=network,
+        metadata=metadata,
+        device=where,
+        shared_maps=shared_maps,
+        encoder=encoder or HashedNgramEncoder(),
+        progress=progress,
+    )
+
+
+def check_input(
+    kspace: NDArray[np.complex64], mask: NDArray[np.bool_], *, method: str
+) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
+    """Shapes and values, with one mask for each frame."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
+    if kspace.ndim != 5:
+        raise ValueError(f"expected k-space (frames, slices, coils, ky, kx), got shape {kspace.shape}")
+    if mask.ndim != 3 or mask.shape[1:] != kspace.shape[3:] or mask.shape[0] not in (1, kspace.shape[0]):
+        raise ValueError(
+            f"expected a mask (frames, ky, kx) for k-space of shape {kspace.shape}, got {mask.shape}: make it for this matrix"
+        )
+    if not np.isfinite(kspace).all():
+        raise ValueError("k-space holds NaN or infinite values; expected finite ones")
+    if not kspace.any():
+        raise ValueError("k-space is zero everywhere; expected measured data")
+    return kspace.astype(np.complex64, copy=False), np.broadcast_to(mask, (kspace.shape[0], *mask.shape[1:]))
+
+
+def pick_device(device: str) -> torch.device:
+    """``auto`` -> CUDA if there is one, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(device)
+
+
+@lru_cache(maxsize=2)
+def cached_network(path: str, sha256: str, device: str) -> CardioMM:
+    """Load a network once per process; the hash makes a changed file a new one."""
+    del sha256
+    return load_cardiomm(Path(path), device=device)
+
+
+@torch.inference_mode()
+def cardiomm_image(
+    masked: NDArray[np.complex64],
+    mask: NDArray[np.bool_],
+    *,
+    network: CardioMM,
+    metadata: Mapping[str, Any],
+    device: torch.device,
+    shared_maps: bool,
+    encoder: TextEncoder,
+    progress: Callable[[], None],
+) -> NDArray[np.float32]:
+    """CardioMM on every frame of every slice; the texts are embedded once."""
+    n_frames, n_slices, n_coils, ny, nx = masked.shape
+    pattern, n_calibration = str(metadata["pattern"]), int(metadata["n_calibration"])
+    texts = [metadata_text(metadata), undersampling_text(pattern, float(metadata["acceleration"]))]
+    embeddings = torch.from_numpy(np.array(encoder(texts))).to(device)
+    family = cast(Family, FAMILY_OF_PATTERN[pattern])
+    # the network's rows are the readout: (…, ky, kx) -> (…, nx, ny)
+    sampled = torch.from_numpy(np.ascontiguousarray(mask.swapaxes(-1, -2))).to(device)
+    batch = max(1, COILS_PIXELS_PER_BATCH // (n_coils * ny * nx))
+    image = np.empty((n_frames, n_slices, ny, nx), dtype=np.float32)
+
+    def steering(n: int) -> dict[str, Any]:
+        return {
+            "metadata_embedding": embeddings[:1].expand(n, -1),
+            "undersampling_embedding": embeddings[1:].expand(n, -1),
+            "n_calibration": n_calibration,
+            "family": family,
+        }
+
+    for z in range(n_slices):
+        series = torch.from_numpy(np.ascontiguousarray(masked[:, z].swapaxes(-1, -2))).to(device)
+        maps: Tensor | None = None
+        if shared_maps:
+            maps = network.sensitivity_maps(series.mean(dim=0, keepdim=True), sampled[:1], **steering(1))
+        for start in range(0, n_frames, batch):
+            part = series[start : start + batch]
+            out = network(
+                part,
+                sampled[start : start + batch],
+                maps=None if maps is None else maps.expand(len(part), -1, -1, -1),
+                **steering(len(part)),
+            )
+            image[start : start + batch, z] = out.float().transpose(-1, -2).cpu().numpy()
+        progress()
+    return image
