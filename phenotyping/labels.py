@@ -95,3 +95,24 @@ def ringed_share(labels: Labels, cavity: int) -> float:
             total += int(border.sum())
             on_myocardium += int((border & (outside == MYOCARDIUM)).sum())
     return on_myocardium / total if total else float("nan")
+
+
+def base_is_low(volume: Labels) -> bool | None:
+    """Whether the base of the heart is at the low slice numbers; None where the anatomy does not tell.
+
+    The RV lies more basal than the LV's middle, and the LV's cross-section grows toward the base. Files do not say it:
+    their affines are often made up.
+
+    Parameters
+    ----------
+    volume
+        `(slices, y, x)`, one frame.
+    """
+    z = np.arange(len(volume))
+    left = np.isin(volume, (LV, MYOCARDIUM)).sum(axis=(1, 2))
+    right = (volume == RV).sum(axis=(1, 2))
+    if not left.any():
+        return None
+    middle = np.average(z, weights=left > 0)
+    lean = np.average(z - middle, weights=left) + (np.average(z - middle, weights=right) if right.any() else 0.0)
+    return None if abs(lean) < 0.05 else bool(lean < 0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cohort.records import MeasurementFailed
-from phenotyping.labels import LV, MYOCARDIUM, NAMES, RV, Labels, ringed_share
+from phenotyping.labels import LV, MYOCARDIUM, NAMES, RV, Labels, base_is_low, ringed_share
 from phenotyping.phases import MAX_RATIO
 from phenotyping.volumes import VentricularVolumes, checked_voxel_ml
 from phenotyping.wall_corrected import closed_cavity, is_ring_closed
@@ -154,7 +154,7 @@ def _holes(volume: Labels, spacing_mm: tuple[float, float, float]) -> list[Troub
 def _open_ring(volume: Labels) -> list[Trouble]:
     """Open rings: a warning in the two slices at the base, where the outflow tract opens them; else a failure."""
     slices = [z for z in range(len(volume)) if (volume[z] == LV).any()]
-    basal = set(slices[:2] if _base_is_low(volume) else slices[-2:])
+    basal = set(slices[:2] if base_is_low(volume) is not False else slices[-2:])
     found: list[Trouble] = []
     for z in slices:
         if not is_ring_closed(volume[z], closed_cavity(volume[z])):
@@ -175,7 +175,7 @@ def _center_jumps(volume: Labels, spacing_mm: tuple[float, float, float]) -> lis
 
 
 def _area_profile(volume: Labels) -> list[Trouble]:
-    order = list(range(len(volume))) if _base_is_low(volume) else list(range(len(volume)))[::-1]
+    order = list(range(len(volume))) if base_is_low(volume) is not False else list(range(len(volume)))[::-1]
     area = {z: int(np.count_nonzero(volume[z] == LV)) for z in order}
     found: list[Trouble] = []
     inner = [z for z in order if area[z] > 0][1:]  # the most basal slice is often partial
@@ -210,16 +210,6 @@ def _steady_in_time(labels: Labels) -> Finding:
 
 def _slices_with(volume: Labels, tissue: int) -> list[int]:
     return np.flatnonzero((volume == tissue).any(axis=(1, 2))).tolist()
-
-
-def _base_is_low(volume: Labels) -> bool:
-    """The base is at the low slice numbers if the RV lies lower than the left ventricle (True where nothing tells)."""
-    z = np.arange(len(volume))
-    left = np.isin(volume, (LV, MYOCARDIUM)).sum(axis=(1, 2))
-    right = (volume == RV).sum(axis=(1, 2))
-    if not left.any() or not right.any():
-        return True
-    return bool(np.average(z, weights=right) <= np.average(z, weights=left > 0))
 
 
 # --- per volume ------------------------------------------------------------------------------------------------------

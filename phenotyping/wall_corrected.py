@@ -15,7 +15,7 @@ from skimage.measure import find_contours
 
 from cohort.records import MeasurementFailed
 from phenotyping import aha
-from phenotyping.labels import LV, MYOCARDIUM, RV, Labels
+from phenotyping.labels import LV, MYOCARDIUM, RV, Labels, base_is_low
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -193,24 +193,12 @@ def _cosines(rings: list[_Ring], pitch_mm: float) -> Array:
 
 
 def _base_first(labels: Labels, slices: list[int], affine: Array) -> tuple[list[int], Array, str]:
-    """Slices from base to apex, the direction from apex to base in the world, and a note if anatomy did not tell.
-
-    The RV lies more basal than the LV's middle, and the LV's cross-section grows toward the base.
-    """
-    z = np.arange(labels.shape[2])
-    heart = np.isin(labels, (LV, MYOCARDIUM)).sum(axis=(0, 1)).astype(np.float64)
-    rv = (labels == RV).sum(axis=(0, 1)).astype(np.float64)
-    middle = np.average(z, weights=heart > 0)
-    lean = np.average(z - middle, weights=heart)
-    lean += np.average(z - middle, weights=rv) if rv.any() else 0.0
+    """Slices from base to apex, the direction from apex to base in the world, and a note if anatomy did not tell."""
     direction = np.array(affine[:3, 2], dtype=np.float64)
-    note = ""
-    if abs(lean) > 0.05:
-        high_is_base = bool(lean > 0)
-    else:
-        high_is_base = bool(direction[2] > 0)
-        note = "base and apex look alike: base taken at the end of higher world z"
-    return sorted(slices, reverse=high_is_base), direction if high_is_base else -direction, note
+    low, note = base_is_low(np.moveaxis(labels, 2, 0)), ""
+    if low is None:
+        low, note = bool(direction[2] <= 0), "base and apex look alike: base taken at the end of higher world z"
+    return sorted(slices, reverse=not low), -direction if low else direction, note
 
 
 def _septum_direction(

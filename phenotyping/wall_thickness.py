@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cohort.records import MeasurementFailed
 from phenotyping import aha
-from phenotyping.labels import Labels
+from phenotyping.labels import Labels, base_is_low
 from phenotyping.volumes import checked_voxel_ml
 from phenotyping.wall_corrected import corrected_points
 from phenotyping.wall_ukbb import ukbb_points
@@ -73,13 +73,34 @@ def wall_thickness(labels_xyz: Labels, affine: NDArray[np.float64], *, conventio
 def thickness_of_frame(
     labels: Labels, *, spacing_mm: tuple[float, float, float], convention: Convention
 ) -> WallThickness:
-    """`wall_thickness` of labels `(slices, y, x)` with spacing (slice pitch, y, x) in mm: the project's own axes."""
+    """`wall_thickness` of one frame in the project's own axes, without a trusted affine.
+
+    The base is found in the anatomy and the world built on it: z toward the base, and x, y, z right-handed, as in the
+    usual display (seen from the apex, y down). In images stored mirrored the anterior and inferior segments change
+    places; global values do not depend on it.
+
+    Parameters
+    ----------
+    labels
+        `(slices, y, x)`, as in `wall_thickness`.
+    spacing_mm
+        (slice pitch, y, x), mm.
+    convention
+        As in `wall_thickness`.
+
+    Raises
+    ------
+    MeasurementFailed
+        As `wall_thickness`.
+    """
     labels = np.asarray(labels)
     if labels.ndim != 3:
         raise MeasurementFailed(f"labels of one frame must be (slices, y, x), got shape {labels.shape}")
     checked_voxel_ml(spacing_mm)
     pitch, dy, dx = spacing_mm
-    return wall_thickness(labels.transpose(2, 1, 0), np.diag([dx, dy, pitch, 1.0]), convention=convention)
+    to_base = 1.0 if base_is_low(labels) is False else -1.0
+    affine = np.diag([dx, dy, to_base * pitch, 1.0])
+    return wall_thickness(labels.transpose(2, 1, 0), affine, convention=convention)
 
 
 def _summary(wall: aha.WallPoints, convention: Convention) -> WallThickness:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cohort.records import MeasurementFailed
-from phenotyping.labels import FROM_ACDC, LV, MYOCARDIUM, RV, check_label_order, map_labels, ringed_share
+from phenotyping.labels import FROM_ACDC, LV, MYOCARDIUM, RV, base_is_low, check_label_order, map_labels, ringed_share
 
 
 def ring(n: int = 40, cavity: float = 8, wall: float = 5) -> np.ndarray:
@@ -66,3 +66,15 @@ def test_expert_labels_of_acdc_are_in_order(shared_data: Path) -> None:
     check_label_order(map_labels(theirs, FROM_ACDC))
     with pytest.raises(MeasurementFailed, match="ACDC order"):
         check_label_order(theirs.astype(np.uint8))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_base_is_where_the_heart_is_wide_and_has_a_right_ventricle(first: bool) -> None:
+    volume = np.stack([ring(cavity=9), ring(cavity=8), ring(cavity=6), ring(cavity=4)])
+    volume[3][volume[3] == RV] = 0
+    assert base_is_low(volume if first else volume[::-1]) is first
+
+
+def test_base_of_a_cylinder_is_unknown() -> None:
+    assert base_is_low(np.stack([ring()] * 4)) is None
+    assert base_is_low(np.zeros((4, 8, 8), np.uint8)) is None
