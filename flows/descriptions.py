@@ -100,7 +100,7 @@ def failures(table: pd.DataFrame) -> list[dict[str, Any]]:
     keys = ["center", "patient", "scan", "arm", "reason"]
     return [
         {"center": center, "patient": patient, "scan": scan, "file": None}
-        | {"stage": f"measurement, {arm}", "reason": str(reason) if reason else "no reason recorded", "n_measurements": len(rows)}
+        | {"stage": f"measurement, {arm}", "reason": str(reason or "not recorded"), "n_measurements": len(rows)}
         for (center, patient, scan, arm, reason), rows in failed.groupby(keys, sort=False, dropna=False)
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile
 
 PROPOSED = Path(__file__).parent / "configs" / "margins.toml"
@@ -40,7 +41,8 @@ def load_margins(path: Path | None = None) -> Margins:
     MissingFile
         If there is no such file.
     ConfigProblem
-        If it is not TOML, has no `origin` or no margins, or a margin is not a number above 0 with a unit.
+        If it is not TOML, has no `origin` or no margins, names a phenotype that does not exist, or a margin is not a
+        number above 0 with a unit.
     """
     path = PROPOSED if path is None else Path(path)
     if not path.is_file():
@@ -53,6 +55,9 @@ def load_margins(path: Path | None = None) -> Margins:
     rows, origin = table.get("margins"), table.get("origin")
     if not isinstance(rows, dict) or not rows or not isinstance(origin, str) or not origin.strip():
         raise ConfigProblem(f"{path}: expected `origin` (who set the margins) and tables [margins.<phenotype>]")
+    unknown = sorted(set(rows) - set(VOCABULARY))
+    if unknown:
+        raise ConfigProblem(f"{path}: no phenotype is called {', '.join(unknown)}; known are {', '.join(VOCABULARY)}")
     by_phenotype = {name: _margin(path, name, row) for name, row in rows.items()}
     return Margins(by_phenotype, origin, hashlib.sha256(content).hexdigest())
 

@@ -202,7 +202,7 @@ def _checked_rows(
     counts = [np.bincount(index[np.isfinite(v)], minlength=names.size) for v in (x, y)]
     for name, count in zip(("reference", "test"), counts, strict=True):
         if (count == 0).any():
-            raise ValueError(f"subject {names[int(np.argmin(count))]!r} has no {name} reading")
+            raise ValueError(f"subject {names[int(np.argmin(count))]} has no {name} reading")
     if max(int(count.max()) for count in counts) < 2:
         raise ValueError("no subject has replicates; use bland_altman for single measurements")
     return x, y, index

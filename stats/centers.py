@@ -169,16 +169,20 @@ def _tau2_reml(y: FloatArray, v: FloatArray) -> float:
     # several roots may exist; the likelihood on a grid chooses the neighborhood of the highest one
     top = 10 * (float(y.var(ddof=1)) + float(v.max()))
     grid = np.concatenate([[0.0], np.geomspace(top * 1e-8, top, 200)])
-    best = int(np.argmax([_restricted_likelihood(y, v, tau2) for tau2 in grid]))
+    best = int(np.argmax(_restricted_likelihood(y, v, grid)))
     low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, grid.size - 1)])
     if score(low) <= 0.0:
         return low
     return high if score(high) >= 0.0 else float(scipy_optimize.brentq(score, low, high, xtol=1e-14, rtol=1e-12))
 
 
-def _restricted_likelihood(y: FloatArray, v: FloatArray, tau2: float) -> float:
-    w = 1 / (v + tau2)
-    return -0.5 * float(np.log(v + tau2).sum() + math.log(w.sum())) - 0.5 * _q(y, v, tau2)
+def _restricted_likelihood(y: FloatArray, v: FloatArray, tau2: FloatArray) -> FloatArray:
+    """Restricted log-likelihood, up to a constant, at each of several tau2."""
+    total = v + tau2[:, None]
+    w = 1 / total
+    mean = (w * y).sum(axis=1) / w.sum(axis=1)
+    q = (w * (y - mean[:, None]) ** 2).sum(axis=1)
+    return np.asarray(-0.5 * (np.log(total).sum(axis=1) + np.log(w.sum(axis=1)) + q), dtype=np.float64)
 
 
 def _tau2_interval(y: FloatArray, v: FloatArray, level: float) -> tuple[float, float]:
