@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "d", "*")
@@ -39,7 +40,7 @@ LIMITS_COLOR = "#555555"
 MARGIN_COLOR = "#D55E00"
 BIAS_MARGIN_COLOR = "#0072B2"
 MARGIN_STYLE = (0, (5, 1.5, 1, 1.5))
-PANEL_WIDTH, PANEL_HEIGHT = 2.0, 1.95  # inches
+PANEL_WIDTH, PANEL_HEIGHT = 1.86, 1.9  # inches
 MANY_POINTS = 400  # beyond this the points of a panel become one picture inside the SVG
 AXIS_IN_MARGINS = 3.0  # the difference axis ends at this many margins; points beyond sit on its edge as triangles
 
@@ -99,15 +100,34 @@ def difference_range(rows: Sequence[Mapping[str, Any]], margins: Mapping[str, An
 def key(centers: Sequence[str]) -> bytes:
     """Key to the Bland-Altman plots: the marks of the centers and the lines."""
     handles: list[Any] = [
-        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], markersize=4.5, label=c)
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=MARKERS[i % len(MARKERS)],
+            color=PALETTE[i % len(PALETTE)],
+            markersize=4.5,
+            label=c,
+        )
         for i, c in enumerate(centers)
     ]
     handles += [
         Line2D([], [], color=BIAS_COLOR, linewidth=1.2, label="bias, band: its interval"),
-        Line2D([], [], color=LIMITS_COLOR, linewidth=1, linestyle="--", label="limits of agreement, bands: their intervals"),
+        Line2D(
+            [], [], color=LIMITS_COLOR, linewidth=1, linestyle="--", label="limits of agreement, bands: their intervals"
+        ),
         Patch(color=BIAS_MARGIN_COLOR, alpha=0.12, linewidth=0, label="margin of the bias"),
         Line2D([], [], color=MARGIN_COLOR, linewidth=1, linestyle=MARGIN_STYLE, label="margin of the limits"),
-        Line2D([], [], color="#000000", linestyle="", marker="^", markerfacecolor="none", markersize=5, label="beyond the axis"),
+        Line2D(
+            [],
+            [],
+            color="#000000",
+            linestyle="",
+            marker="^",
+            markerfacecolor="none",
+            markersize=5,
+            label="beyond the axis",
+        ),
     ]
     columns = 5
     figure = Figure(figsize=(9.6, 0.2 * -(-len(handles) // columns) + 0.06))
@@ -125,21 +145,24 @@ def forest(
     margins: Mapping[str, Any] | None,
     centers: Sequence[str],
 ) -> bytes:
-    """Bias of each center with its interval, and of all patients below; a panel an arm.
+    """Bias of each center with its interval; below, of all patients and of an average center (thin: a new center).
 
-    ``rows`` are entries of ``centers`` in results.json (all arms of one method and phenotype), ``pooled`` the entries of ``agreement``
-    that give the panels and the last line.
+    ``rows`` are entries of ``centers`` in results.json (all arms of one method and phenotype), ``pooled`` the entries of
+    ``agreement`` that give the panels and the last lines.
     """
-    figure, axes = _panels(len(pooled), height=0.19 * (len(centers) + 1) + 0.1, left=0.95, bottom=0.42, top=0.3)
-    names = [*centers, "all"]
+    between = any(whole.get("center_level") for whole in pooled)
+    names = [*centers, "all patients", *(["mean of centers"] if between else [])]
+    figure, axes = _panels(len(pooled), height=0.19 * len(names) + 0.1, left=1.05, bottom=0.42, top=0.3)
     for index, (axis, whole, title) in enumerate(zip(axes, pooled, titles, strict=True)):
         mine = {r["center"]: r for r in rows if r["arm"] == whole["arm"]}
-        for height, name in enumerate(names):
-            bias = whole.get("bias") if name == "all" else mine.get(name, {}).get("bias")
-            color = "#000000" if name == "all" else PALETTE[height % len(PALETTE)]
-            marker = "D" if name == "all" else MARKERS[height % len(MARKERS)]
-            _interval_mark(axis, bias, height, color=color, marker=marker)
+        for height, center in enumerate(centers):
+            color, marker = PALETTE[height % len(PALETTE)], MARKERS[height % len(MARKERS)]
+            _interval_mark(axis, mine.get(center, {}).get("bias"), height, color=color, marker=marker)
+        _interval_mark(axis, whole.get("bias"), len(centers), color="#000000", marker="D")
+        if between:
+            _center_mean(axis, whole.get("center_level"), len(names) - 1)
         _margin_lines(axis, margins, vertical=True)
+        _few_ticks(axis)
         axis.axvline(0, color="#888888", linewidth=0.6, zorder=0)
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.4, -0.6)
@@ -177,19 +200,22 @@ def against_truth(
         axis.set_yticks(range(len(arms)), labels)
         axis.set_ylim(len(arms) - 0.4, -0.6)
         axis.set_title(panel["title"])
+        _few_ticks(axis)
         axis.tick_params(axis="y", length=0, labelleft=index % columns == 0)
     return to_svg(figure)
 
 
 @matplotlib.rc_context(STYLE)
 def quality(panels: Sequence[Mapping[str, Any]]) -> bytes:
-    """Mean and interval of image quality metrics; a panel a metric and modality, a mark a method, side by side by acceleration.
+    """Mean and interval of image quality metrics; a panel a metric and modality, a mark a method.
 
-    ``panels``: dicts with ``title``, ``note``, ``positions`` (labels along the axis) and ``points``: dicts ``position`` (index), ``method``,
-    ``label``, ``mean``, ``low``, ``high``.
+    ``panels``: dicts with ``title``, ``note``, ``positions`` (labels along the axis) and ``points``: dicts ``position``
+    (index), ``method``, ``label``, ``mean``, ``low``, ``high``.
     """
     methods = list(dict.fromkeys(p["label"] for panel in panels for p in panel["points"]))
-    figure, axes = _panels(len(panels), columns=min(len(panels), 4), height=1.35, left=0.5, bottom=0.78, top=0.4, gap=0.42)
+    figure, axes = _panels(
+        len(panels), columns=min(len(panels), 4), height=1.35, left=0.5, bottom=0.72, top=0.4, gap=0.42, foot=0.26
+    )
     for axis, panel in zip(axes, panels, strict=True):
         for point in panel["points"]:
             order = methods.index(point["label"])
@@ -197,16 +223,30 @@ def quality(panels: Sequence[Mapping[str, Any]]) -> bytes:
             color = PALETTE[order % len(PALETTE)]
             if point.get("low") is not None and point.get("high") is not None:
                 axis.plot([x, x], [point["low"], point["high"]], color=color, linewidth=1.1)
-            axis.plot([x], [point["mean"]], marker=MARKERS[order % len(MARKERS)], color=color, markersize=4, linestyle="")
-        axis.set_xticks(range(len(panel["positions"])), panel["positions"], rotation=35, ha="right", rotation_mode="anchor")
+            axis.plot(
+                [x], [point["mean"]], marker=MARKERS[order % len(MARKERS)], color=color, markersize=4, linestyle=""
+            )
+        axis.set_xticks(
+            range(len(panel["positions"])), panel["positions"], rotation=35, ha="right", rotation_mode="anchor"
+        )
         axis.set_xlim(-0.6, len(panel["positions"]) - 0.4)
         axis.set_title(f"{panel['title']}\n{panel['note']}".rstrip(), linespacing=1.3)
         axis.margins(y=0.12)
     handles = [
-        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=PALETTE[i % len(PALETTE)], markersize=4.5, label=m)
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=MARKERS[i % len(MARKERS)],
+            color=PALETTE[i % len(PALETTE)],
+            markersize=4.5,
+            label=m,
+        )
         for i, m in enumerate(methods)
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), borderpad=0, fontsize=7.5)
+    figure.legend(
+        handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0), ncols=len(handles), borderpad=0, fontsize=7.5
+    )
     return to_svg(figure)
 
 
@@ -216,18 +256,28 @@ def to_svg(figure: Figure) -> bytes:
     stream = BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a center's name in a script DejaVu lacks
-        figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
     return stream.getvalue()
 
 
 def _panels(
-    count: int, *, height: float, left: float, bottom: float, top: float, columns: int | None = None, gap: float = 0.16
+    count: int,
+    *,
+    height: float,
+    left: float,
+    bottom: float,
+    top: float,
+    columns: int | None = None,
+    gap: float = 0.16,
+    foot: float = 0.0,
 ) -> tuple[Figure, list[Any]]:
     """A figure of panels of fixed size in inches, so that text has one size in all figures."""
     columns = columns or count
     lines = -(-count // columns)
     full_width = left + columns * PANEL_WIDTH + (columns - 1) * gap + 0.1
-    full_height = lines * (height + top + bottom)
+    full_height = lines * (height + top + bottom) + foot
     figure = Figure(figsize=(full_width, full_height))
     axes = []
     for index in range(count):
@@ -245,14 +295,21 @@ def _bland_altman_panel(
     for index, center in enumerate(centers):
         mine = [p for p in pairs if p["center"] == center]
         inside = [p for p in mine if abs(p["test"] - p["reference"]) <= half_range]
-        style = {"color": PALETTE[index % len(PALETTE)], "linewidths": 0, "alpha": 0.85, "rasterized": len(pairs) > MANY_POINTS}
+        style = {
+            "color": PALETTE[index % len(PALETTE)],
+            "linewidths": 0,
+            "alpha": 0.85,
+            "rasterized": len(pairs) > MANY_POINTS,
+        }
         if inside:
             axis.scatter(*_positions(inside), s=13, marker=MARKERS[index % len(MARKERS)], **style)
         for pair in (p for p in mine if p not in inside):
             up = pair["test"] > pair["reference"]
             x = (pair["test"] + pair["reference"]) / 2
             edge = 0.96 * half_range * (1 if up else -1)
-            axis.plot([x], [edge], marker="^" if up else "v", markerfacecolor="none", color=style["color"], markersize=5)
+            axis.plot(
+                [x], [edge], marker="^" if up else "v", markerfacecolor="none", color=style["color"], markersize=5
+            )
     for side in ("lower_limit", "upper_limit"):
         _level(axis, row.get(side), color=LIMITS_COLOR, linestyle="--", alpha=0.13)
     _level(axis, row.get("bias"), color=BIAS_COLOR, linestyle="-", alpha=0.22)
@@ -260,9 +317,23 @@ def _bland_altman_panel(
     axis.axhline(0, color="#888888", linewidth=0.6, zorder=0)
     axis.set_ylim(-half_range, half_range)
     axis.margins(x=0.08)
+    _few_ticks(axis)
     if not pairs:
         axis.text(0.5, 0.6, "no evaluable pairs", transform=axis.transAxes, ha="center")
         axis.set_xticks([])
+
+
+def _few_ticks(axis: Any) -> None:
+    """So few ticks that the labels of neighboring panels do not touch."""
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=4, prune="both"))
+
+
+def _center_mean(axis: Any, value: Mapping[str, Any] | None, height: float) -> None:
+    """The average center with its interval, and behind it where a new center is expected."""
+    ends = [((value or {}).get("prediction") or {}).get(k) for k in ("low", "high")]
+    if None not in ends:
+        axis.plot(ends, [height, height], color="#888888", linewidth=0.7)
+    _interval_mark(axis, value, height, color="#000000", marker="s", width=2.0)
 
 
 def _complete(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:

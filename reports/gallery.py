@@ -1,4 +1,4 @@
-"""Which pictures are shown side by side? Groups of one slice: the fully sampled image, every arm, their errors, one scale."""
+"""Which pictures are shown side by side? For a slice: the fully sampled image, every arm, their errors, one scale."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Any, Protocol
 from reports import pictures, tables
 
 Block = dict[str, Any]
-SIDES_PX = ((48, 280), (120, 220), (280, 170))  # up to so many arms shown: longer side of a picture; keeps the page under 8 MB
+SIDES_PX = (
+    (48, 280),
+    (120, 220),
+    (280, 170),
+)  # up to so many arms shown: longer side of a picture; keeps the page under 8 MB
 SMALLEST_SIDE_PX = 120
 KINDS = {"T1": "T1 map", "T2": "T2 map"}
 
@@ -17,7 +21,7 @@ KINDS = {"T1": "T1 map", "T2": "T2 map"}
 class AddPicture(Protocol):
     """Keeps a picture and returns its name."""
 
-    def __call__(self, content: bytes, *, suffix: str) -> str: ...  # noqa: D102
+    def __call__(self, content: bytes, *, suffix: str) -> str: ...
 
 
 def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture) -> list[Block]:
@@ -27,11 +31,20 @@ def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture
         return [{"kind": "text", "text": "No pictures were kept for this run."}]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for entry in entries:
-        groups.setdefault((entry["center"], entry["patient"], entry["modality"], entry["phase"], entry["slice"]), []).append(entry)
+        groups.setdefault(
+            (entry["center"], entry["patient"], entry["modality"], entry["phase"], entry["slice"]), []
+        ).append(entry)
     side_px = next((side for most, side in SIDES_PX if len(entries) <= most), SMALLEST_SIDE_PX)
-    blocks: list[Block] = [{"kind": "text", "text": (
-        "Cropped to the heart. Solid lines: contours found on the picture itself (orange, left ventricular cavity; blue, outer border of the "
-        "myocardium; green, right ventricular cavity). Dotted white lines on accelerated pictures: contours of the fully sampled one.")}]  # fmt: skip
+    blocks: list[Block] = [
+        {
+            "kind": "text",
+            "text": (
+                "Cropped to the heart. Solid lines: contours found on the picture itself (orange, left ventricular "
+                "cavity; blue, outer border of the myocardium; green, right ventricular cavity). Dotted white lines on "
+                "accelerated pictures: contours of the fully sampled one."
+            ),
+        }
+    ]
     arms = {a["arm"]: a for a in results["arms"]}
     unread: list[str] = []
     for members in groups.values():
@@ -52,7 +65,13 @@ def map_kind(entry: Mapping[str, Any]) -> str:
 
 
 def _group(
-    members: list[Mapping[str, Any]], *, arms: Mapping[str, Mapping[str, Any]], run_dir: Path, add: AddPicture, side_px: int, unread: list[str]
+    members: list[Mapping[str, Any]],
+    *,
+    arms: Mapping[str, Mapping[str, Any]],
+    run_dir: Path,
+    add: AddPicture,
+    side_px: int,
+    unread: list[str],
 ) -> Block | None:
     samples = []
     for entry in sorted(members, key=lambda e: list(arms).index(e["arm"]) if e["arm"] in arms else len(arms)):
@@ -68,31 +87,46 @@ def _group(
     box = pictures.heart_box(reference)
     what = KINDS.get(kind, f"{first['phase']} ({'end-diastole' if first['phase'] == 'ED' else 'end-systole'})")
     place = f"{first['center']}, patient {first['patient']}, {first['modality']}, slice {first['slice']}"
-    cards = [{"label": "Fully sampled", "caption": "reference", "method": "fully_sampled", "error": None, "alt": f"Fully sampled {what}, {place}, with contours",
-              "image": add(pictures.picture(reference, what="reference", scale=scale, box=box, side_px=side_px), suffix=".png")}]  # fmt: skip
+    whole = pictures.picture(reference, what="reference", scale=scale, box=box, side_px=side_px)
+    card = {"label": "Fully sampled", "caption": "reference", "image": add(whole, suffix=".png"), "error": None}
+    card["alt"] = f"Fully sampled {what}, {place}, with contours"
+    rows: dict[str, list[dict[str, Any]]] = {}
     for entry, sample in samples:
         if sample.reference.shape != reference.reference.shape:
             unread.append(f"{entry['path']} (other shape than its group)")
             continue
-        cards.append(_card(entry, sample, arms.get(entry["arm"], entry), what=f"{what}, {place}", scale=scale, box=box, add=add, side_px=side_px))
+        made = _card(
+            entry, sample, arms.get(entry["arm"], entry), f"{what}, {place}", scale, box=box, add=add, side_px=side_px
+        )
+        rows.setdefault(entry["method"], []).append(made)
     bars = add(pictures.scale_bars(scale), suffix=".svg")
     bars_alt = "Scales of the pictures and of the errors" + (f", in {scale.unit}" if scale.unit else "")
-    return {"kind": "gallery", "title": f"{what}: {place}", "cards": cards, "bars": bars, "bars_alt": bars_alt}
+    methods = [{"method": m, "label": tables.method_label(m), "cards": cards} for m, cards in rows.items()]
+    title = f"{what}: {place}"
+    return {"kind": "gallery", "title": title, "reference": card, "rows": methods, "bars": bars, "bars_alt": bars_alt}
 
 
 def _card(
-    entry: Mapping[str, Any], sample: pictures.Sample, arm: Mapping[str, Any], *, what: str, scale: pictures.Scale,
-    box: tuple[slice, slice], add: AddPicture, side_px: int,
-) -> dict[str, Any]:  # fmt: skip
+    entry: Mapping[str, Any],
+    sample: pictures.Sample,
+    arm: Mapping[str, Any],
+    what: str,
+    scale: pictures.Scale,
+    *,
+    box: tuple[slice, slice],
+    add: AddPicture,
+    side_px: int,
+) -> dict[str, Any]:
     method = tables.method_label(entry["method"])
     caption = tables.arm_short(entry)
     if tables.effective(arm) != tables.MISSING:
         caption += f" (effective {tables.effective(arm)})"
     made = {
-        name: add(pictures.picture(sample, what=name, scale=scale, box=box, side_px=side_px), suffix=".png") for name in ("image", "error")
+        name: add(pictures.picture(sample, what=name, scale=scale, box=box, side_px=side_px), suffix=".png")
+        for name in ("image", "error")
     }
-    return {"label": method, "caption": caption, "method": entry["method"], "alt": f"{method} {caption}, {what}, with contours",
-            "error_alt": f"Error of {method} {caption}"} | made  # fmt: skip
+    alts = {"alt": f"{method} {caption}, {what}, with contours", "error_alt": f"Error of {method} {caption}"}
+    return {"label": method, "caption": caption} | alts | made
 
 
 def _inside(run_dir: Path, relative: str) -> Path:

@@ -1,6 +1,7 @@
 """How do the reconstructions look? Reference, accelerated image and error as small PNGs with contours.
 
-Pictures are cropped to the heart where contours say where it is, and stored with a palette of 64 colors to keep the page small.
+Pictures are cropped to the heart where contours say where it is, and stored with a palette of 64 colors to keep the
+page small.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAP_WINDOWS_MS = {"T1": (2000.0, 300.0), "T2": (100.0, 20.0)}  # white end of th
 
 @dataclass(frozen=True)
 class Sample:
-    """One entry of the gallery, read from its npz: images ``(y, x)``, labels as in ``design``: 1 LV, 2 myocardium, 3 RV."""
+    """One entry of the gallery: images and labels ``(y, x)``; labels 1 LV cavity, 2 myocardium, 3 RV cavity."""
 
     reference: NDArray[np.float32]
     image: NDArray[np.float32]
@@ -91,7 +92,9 @@ def heart_box(sample: Sample) -> tuple[slice, slice]:
         return slice(0, shape[0]), slice(0, shape[1])
     low, high = found.min(axis=0), found.max(axis=0) + 1
     margin = [CROP_MARGIN_MM / mm for mm in sample.pixel_mm]
-    half = max((high[i] - low[i]) / 2 * sample.pixel_mm[i] + margin[i] * sample.pixel_mm[i] for i in (0, 1))  # mm, a square
+    half = max(
+        (high[i] - low[i]) / 2 * sample.pixel_mm[i] + margin[i] * sample.pixel_mm[i] for i in (0, 1)
+    )  # mm, a square
     box = []
     for i in (0, 1):
         middle, reach = (low[i] + high[i]) / 2, half / sample.pixel_mm[i]
@@ -127,7 +130,9 @@ def picture(sample: Sample, *, what: str, scale: Scale, box: tuple[slice, slice]
             own = sample.labels_reference if what == "reference" else sample.labels_image
             _draw_contours(axis, own[box], "solid")
         stream = BytesIO()
-        figure.savefig(stream, format="png", dpi=side_px, transparent=False, facecolor="black", metadata={"Software": None})
+        figure.savefig(
+            stream, format="png", dpi=side_px, transparent=False, facecolor="black", metadata={"Software": None}
+        )
     return _with_palette(stream.getvalue())
 
 
@@ -136,11 +141,15 @@ def scale_bars(scale: Scale) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 0.5))
         if scale.kind == "magnitude":
-            bars = [("gray", 0.0, 1.0, "image (1 = 99.5th percentile of the reference)"),
-                    ("inferno", 0.0, 1.0 / ERROR_GAIN, f"error, shown ×{ERROR_GAIN} (same unit)")]  # fmt: skip
+            bars = [
+                ("gray", 0.0, 1.0, "image (1 = 99.5th percentile of the reference)"),
+                ("inferno", 0.0, 1.0 / ERROR_GAIN, f"error, shown ×{ERROR_GAIN} (same unit)"),
+            ]
         else:
-            bars = [(_map_colors(scale.kind), 0.0, scale.window, f"{scale.kind} (ms)"),
-                    ("RdBu_r", -scale.error_window, scale.error_window, f"difference of {scale.kind} (ms)")]  # fmt: skip
+            bars = [
+                (_map_colors(scale.kind), 0.0, scale.window, f"{scale.kind} (ms)"),
+                ("RdBu_r", -scale.error_window, scale.error_window, f"difference of {scale.kind} (ms)"),
+            ]
         for index, (colors, low, high, label) in enumerate(bars):
             axis = figure.add_axes((0.03 + 0.5 * index, 0.76, 0.44, 0.22))
             axis.imshow(np.linspace(0, 1, 256)[None], cmap=colors, aspect="auto", extent=(low, high, 0, 1))
@@ -157,7 +166,9 @@ def _map_colors(kind: str) -> str:
 
 def _show_error(axis: matplotlib.axes.Axes, error: NDArray[np.float32], scale: Scale) -> None:
     if scale.kind == "magnitude":
-        axis.imshow(np.abs(error), cmap="inferno", vmin=0, vmax=scale.error_window, aspect="auto", interpolation="bicubic")
+        axis.imshow(
+            np.abs(error), cmap="inferno", vmin=0, vmax=scale.error_window, aspect="auto", interpolation="bicubic"
+        )
     else:
         limit = scale.error_window
         axis.imshow(error, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")

@@ -1,13 +1,15 @@
 """How does a document become one HTML file and one PDF? Jinja2 for the page, Typst's own compiler for the PDF.
 
-Both take the same document: ``header`` texts and ``sections`` of blocks (see reports.sections), and the pictures by name. The page carries
-everything inside itself and forbids itself, by a content security policy, to load or run anything else. User text reaches Typst only as JSON
-data, never as markup, so it needs no escaping there; in HTML, Jinja2 escapes it.
+Both take the same document: ``header`` texts and ``sections`` of blocks (see reports.document), and the pictures by
+name. The page carries everything inside itself and forbids itself, by a content security policy, to load or run
+anything else. User text reaches Typst only as JSON data, never as markup, so it needs no escaping there; in HTML,
+Jinja2 escapes it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from base64 import b64encode
 from collections.abc import Mapping
@@ -30,7 +32,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def render_html(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], template: str = "study.html.j2") -> str:
     """One self-contained page; pictures become data URIs."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals["picture"] = lambda name: data_uri(name, pictures[name])
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -47,15 +53,26 @@ def render_pdf(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], te
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "main.typ").write_bytes((TEMPLATES / template).read_bytes())
-        data = finite(dict(document)) | {"date": date}
+        data = finite(dict(document)) | {"date": date, "widths_pt": {n: svg_width_pt(c) for n, c in pictures.items()}}
         (root / "document.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
         for name, content in pictures.items():
             (root / name).write_bytes(content)
         fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
         made: bytes = typst.compile(
-            root / "main.typ", root=root, font_paths=[fonts], ignore_system_fonts=True, format="pdf", timestamp=int(created.timestamp())
+            root / "main.typ",
+            root=root,
+            font_paths=[fonts],
+            ignore_system_fonts=True,
+            format="pdf",
+            timestamp=int(created.timestamp()),
         )
     return made
+
+
+def svg_width_pt(content: bytes) -> float | None:
+    """Natural width of an SVG in points, so that text in plots is printed at its own size; None for other pictures."""
+    found = re.search(rb'<svg [^>]*?width="([0-9.]+)pt"', content[:2000])
+    return float(found.group(1)) if found else None
 
 
 def data_uri(name: str, content: bytes) -> str:
@@ -64,7 +81,7 @@ def data_uri(name: str, content: bytes) -> str:
 
 
 def parse_utc(text: object) -> datetime:
-    """The moment of an ISO text; the epoch where it is absent or no date, so that a report never depends on the clock."""
+    """The moment of an ISO text; the epoch where it is no date, so that a report never depends on the clock."""
     try:
         moment = datetime.fromisoformat(str(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What does a validation study say, on one page and in one PDF? Reads results.json and the gallery; computes no statistic."""
+"""What does a validation study say, on one page and in one PDF? Computes no statistic."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from reports import tables
+from reports.document import Context, Pictures
 from reports.render import HERE, finite, render_html, render_pdf
-from reports.sections import SECTIONS, Context, Pictures
+from reports.sections import SECTIONS
 
 
 def write_study_report(run_dir: Path, results: Mapping[str, Any]) -> tuple[Path, Path]:
@@ -43,10 +44,19 @@ def study_document(run_dir: Path, results: Mapping[str, Any]) -> tuple[dict[str,
     texts = yaml.safe_load((HERE / "sections.yaml").read_text(encoding="utf-8"))
     context = Context(results=finite(results), texts=texts, run_dir=Path(run_dir), pictures=Pictures())
     sections = [
-        {"id": s["id"], "title": s["title"], "audience": s["audience"], "intro": s["intro"], "blocks": SECTIONS[s["id"]](context)}
+        {
+            "id": s["id"],
+            "title": s["title"],
+            "audience": s["audience"],
+            "intro": s["intro"],
+            "blocks": SECTIONS[s["id"]](context),
+        }
         for s in texts["sections"]
     ]
-    return {"header": header(context, run_name=Path(run_dir).resolve().name), "sections": sections}, context.pictures.files
+    return {
+        "header": header(context, run_name=Path(run_dir).resolve().name),
+        "sections": sections,
+    }, context.pictures.files
 
 
 def header(context: Context, *, run_name: str) -> dict[str, Any]:
@@ -55,8 +65,9 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
     methods = list(dict.fromkeys(a["method"] for a in context.arms))
     patterns = list(dict.fromkeys(tables.arm_short(a) for a in context.arms))
     centers = f"{len(cohort['centers'])} centers"
+    names = ", ".join(tables.method_label(m) for m in methods) or "no reconstruction"
     what = (
-        f"Validated: {', '.join(tables.method_label(m) for m in methods) or 'no reconstruction'}; undersampling {', '.join(patterns) or 'none'}. "
+        f"Validated: {names}; undersampling {', '.join(patterns) or 'none'}. "
         f"Data: {cohort['n_patients']} patients, {cohort['n_scans']} scans, {centers}."
     )
     known = context.texts["banners"]
@@ -67,7 +78,8 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
         "name": study["name"],
         "run": run_name,
         "created_utc": study.get("created_utc") or "",
-        "version": f"CardioVal {context.results['provenance'].get('cardioval_version', '')}" + (f" ({str(commit)[:12]})" if commit else ""),
+        "version": f"CardioVal {context.results['provenance'].get('cardioval_version', '')}"
+        + (f" ({str(commit)[:12]})" if commit else ""),
         "what": what,
         "banners": banners,
         "warnings": [context.texts["retrospective"], context.texts["research"]],

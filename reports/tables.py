@@ -1,7 +1,7 @@
 """How is a number written? The only place of the project where anything is rounded.
 
-Every function takes parts of ``results.json`` and returns text ready to be laid out: a :class:`Table`, or one formatted value.
-A value that could not be computed (``None``) is written as an en dash, never as a number.
+Every function takes parts of ``results.json`` and returns text ready to be laid out: a :class:`Table`, or one formatted
+value. A value that could not be computed (``None``) is written as an en dash, never as a number.
 """
 
 from __future__ import annotations
@@ -82,7 +82,14 @@ def decimals(phenotype: str) -> int:
 def phenotype_label(phenotype: str) -> str:
     """Name for readers; an unknown one is shown as it is stored."""
     known = VOCABULARY.get(phenotype)
-    return known.label if known else phenotype.replace("_", " ")
+    label = known.label if known else phenotype.replace("_", " ")
+    return label[:1].upper() + label[1:]
+
+
+def symbol(phenotype: str) -> str:
+    """Short name, ``LVEF``; an unknown phenotype is shown as it is stored."""
+    known = VOCABULARY.get(phenotype)
+    return known.symbol if known else phenotype
 
 
 def phenotype_unit(phenotype: str) -> str:
@@ -92,10 +99,10 @@ def phenotype_unit(phenotype: str) -> str:
     return "" if unit in {"1", "-"} else unit
 
 
-def with_unit(phenotype: str) -> str:
-    """``label (unit)``."""
-    unit = phenotype_unit(phenotype)
-    return f"{phenotype_label(phenotype)} ({unit})" if unit else phenotype_label(phenotype)
+def with_unit(phenotype: str, *, short: bool = False) -> str:
+    """``label (unit)``, or with the short name."""
+    unit, name = phenotype_unit(phenotype), symbol(phenotype) if short else phenotype_label(phenotype)
+    return f"{name} ({unit})" if unit else name
 
 
 def direction(phenotype: str) -> str:
@@ -134,6 +141,11 @@ def interval(value: Mapping[str, Any] | None, digits: int, *, signed: bool = Fal
     if value.get("low") is None or value.get("high") is None:
         return estimate
     return f"{estimate} [{number(value['low'], digits)}, {number(value['high'], digits)}]"
+
+
+def plus_minus(margin: float | None) -> str:
+    """``±8``: a margin as planned, not rounded."""
+    return MISSING if margin is None else f"±{margin:g}"
 
 
 def limits(row: Mapping[str, Any], digits: int) -> str:
@@ -176,7 +188,11 @@ def arm_label(arm: Mapping[str, Any]) -> str:
     """Method, pattern and nominal acceleration."""
     if arm.get("label"):
         return str(arm["label"])
-    return method_label(arm["method"]) if arm_short(arm) == "reference" else f"{method_label(arm['method'])} {arm_short(arm)}"
+    return (
+        method_label(arm["method"])
+        if arm_short(arm) == "reference"
+        else f"{method_label(arm['method'])} {arm_short(arm)}"
+    )
 
 
 def text(value: object) -> Cell:

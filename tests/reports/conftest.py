@@ -1,4 +1,4 @@
-"""A fake study that obeys the schema of results.json: 4 centers x 5 patients, 3 methods x 3 accelerations, failures, a gallery."""
+"""A fake study by the schema of results.json: 4 centers x 5 patients, 3 methods x 3 accelerations, failures, pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+NAMES = {"zero_filled": "Zero-filled", "sense": "SENSE", "cardiomm": "CardioMM"}
 METHODS = ("zero_filled", "sense", "cardiomm")
 STEPS = (("Uniform", 4.0, 3.1), ("ktGaussian", 8.0, 5.0), ("ktRadial", 16.0, 9.4))
-CENTERS = (("Center001", "UIH", 3.0), ("Center002", "Siemens", 1.5), ("Center003", "GE", 5.0), ("Center004", "Philips", 0.55))
+CENTERS = (
+    ("Center001", "UIH", 3.0),
+    ("Center002", "Siemens", 1.5),
+    ("Center003", "GE", 5.0),
+    ("Center004", "Philips", 0.55),
+)
 DISEASES = ("normal", "dilated", "hypertrophic", "infarct", "RV overload")
 # phenotype: (mean, SD of patients, margin of the bias, margin of the limits, unit)
 PHENOTYPES = {
@@ -18,15 +24,24 @@ PHENOTYPES = {
     "t1_ms": (1150, 80, 15, 45, "ms"),
 }
 SPREAD = {"zero_filled": 1.6, "sense": 0.6, "cardiomm": 0.25}
-T_975_19, K_OUTER = 2.093, 2.75  # Student's t; factor of the outer exact limit for n = 20, both rounded: the numbers are decoration here
+T_975_19, K_OUTER = (
+    2.093,
+    2.75,
+)  # Student's t; factor of the outer exact limit for n = 20, both rounded: the numbers are decoration here
 
 
 def interval(estimate: float | None, half: float = 0.0) -> dict[str, float | None]:
     """An interval of results.json."""
-    return {"estimate": estimate, "low": None if estimate is None else estimate - half, "high": None if estimate is None else estimate + half}
+    return {
+        "estimate": estimate,
+        "low": None if estimate is None else estimate - half,
+        "high": None if estimate is None else estimate + half,
+    }
 
 
-def agreement_row(phenotype: str, arm: str, against: str, pairs: list[dict[str, Any]], attempted: int) -> dict[str, Any]:
+def agreement_row(
+    phenotype: str, arm: str, against: str, pairs: list[dict[str, Any]], attempted: int
+) -> dict[str, Any]:
     """One entry of ``agreement``; its statistics are only roughly right."""
     margin, wide = PHENOTYPES[phenotype][2:4]
     d = np.array([p["test"] - p["reference"] for p in pairs])
@@ -35,11 +50,31 @@ def agreement_row(phenotype: str, arm: str, against: str, pairs: list[dict[str, 
     equivalent, inside = abs(bias) + 1.73 * se < margin, abs(bias) + K_OUTER * sd < wide
     verdict = "shown" if equivalent and inside else "bias only" if equivalent else "not shown"
     return {
-        "phenotype": phenotype, "arm": arm, "against": against, "attempted": attempted, "n": n, "failed": attempted - n,
-        "bias": interval(bias, half), "sd": sd, "lower_limit": interval(bias - 1.96 * sd, 0.4 * sd), "upper_limit": interval(bias + 1.96 * sd, 0.4 * sd),
-        "tost": {"p_lower": 0.0004, "p_upper": 0.012, "p": 0.012, "low": bias - se, "high": bias + se, "equivalent": equivalent, "margin": margin},
-        "icc": interval(0.93, 0.04), "limits_within_margin": inside, "verdict": verdict, "reason": f"bias {bias:.2f} against ±{margin}", "pairs": pairs,
-    }  # fmt: skip
+        "phenotype": phenotype,
+        "arm": arm,
+        "against": against,
+        "attempted": attempted,
+        "n": n,
+        "failed": attempted - n,
+        "bias": interval(bias, half),
+        "sd": sd,
+        "lower_limit": interval(bias - 1.96 * sd, 0.4 * sd),
+        "upper_limit": interval(bias + 1.96 * sd, 0.4 * sd),
+        "tost": {
+            "p_lower": 0.0004,
+            "p_upper": 0.012,
+            "p": 0.012,
+            "low": bias - se,
+            "high": bias + se,
+            "equivalent": equivalent,
+            "margin": margin,
+        },
+        "icc": interval(0.93, 0.04),
+        "limits_within_margin": inside,
+        "verdict": verdict,
+        "reason": f"bias {bias:.2f} against ±{margin}",
+        "pairs": pairs,
+    }
 
 
 def gallery(folder: Path, rng: np.random.Generator, arms: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -54,75 +89,186 @@ def gallery(folder: Path, rng: np.random.Generator, arms: list[dict[str, Any]]) 
         reference = np.choose(labels, levels).astype(np.float32) * (1 + 0.15 * np.sin(x / 3) * np.cos(y / 4))
         for arm in arms:
             noise = 0.06 * SPREAD[arm["method"]] * arm["acceleration"] ** 0.5 * levels[1]
-            image = reference + noise * rng.standard_normal(reference.shape) * 0.5 + noise * np.roll(reference, 30, axis=0) / levels[1]
+            image = (
+                reference
+                + noise * rng.standard_normal(reference.shape) * 0.5
+                + noise * np.roll(reference, 30, axis=0) / levels[1]
+            )
             path = f"gallery/{phase}_{arm['arm']}.npz"
             np.savez_compressed(
-                folder / path, reference=reference, image=image.astype(np.float32), labels_reference=labels,
-                labels_image=np.roll(labels, int(SPREAD[arm["method"]] * 2), axis=1), spacing_mm=np.array([8.0, 1.6, 1.6]),
-            )  # fmt: skip
-            entries.append({"path": path, "center": "Center001", "patient": "P001", "modality": "T1map" if phase == "map" else "Cine", "phase": phase, "slice": 3}
-                           | {k: arm[k] for k in ("arm", "method", "pattern", "acceleration")})  # fmt: skip
+                folder / path,
+                reference=reference,
+                image=image.astype(np.float32),
+                labels_reference=labels,
+                labels_image=np.roll(labels, int(SPREAD[arm["method"]] * 2), axis=1),
+                spacing_mm=np.array([8.0, 1.6, 1.6]),
+            )
+            entries.append(
+                {
+                    "path": path,
+                    "center": "Center001",
+                    "patient": "P001",
+                    "modality": "T1map" if phase == "map" else "Cine",
+                    "phase": phase,
+                    "slice": 3,
+                }
+                | {k: arm[k] for k in ("arm", "method", "pattern", "acceleration")}
+            )
     return entries
 
 
-def fake_results(folder: Path, *, methods: tuple[str, ...] = METHODS, phenotypes: tuple[str, ...] = tuple(PHENOTYPES)) -> dict[str, Any]:
+def fake_results(
+    folder: Path, *, methods: tuple[str, ...] = METHODS, phenotypes: tuple[str, ...] = tuple(PHENOTYPES)
+) -> dict[str, Any]:
     """A complete results dict; writes the gallery into ``folder``."""
     rng = np.random.default_rng(7)
     arms = [
-        {"arm": f"{m}_{p}{a:g}", "method": m, "pattern": p, "acceleration": a,
-         "effective_acceleration": {"mean": e, "min": e - 0.3, "max": e + 0.4}, "label": ""}
-        for m in methods for p, a, e in STEPS
-    ]  # fmt: skip
+        {
+            "arm": f"{m}_{p}{a:g}",
+            "method": m,
+            "pattern": p,
+            "acceleration": a,
+            "effective_acceleration": {"mean": e, "min": e - 0.3, "max": e + 0.4},
+            "label": "",
+        }
+        for m in methods
+        for p, a, e in STEPS
+    ]
     for arm in arms:
-        arm["label"] = f"{ {'zero_filled': 'Zero-filled', 'sense': 'SENSE', 'cardiomm': 'CardioMM'}[arm['method']] } {arm['acceleration']:g}× {arm['pattern']}"
+        arm["label"] = f"{NAMES[arm['method']]} {arm['acceleration']:g}× {arm['pattern']}"
     patients = [(c[0], f"P{i:03d}", DISEASES[i - 1]) for c in CENTERS for i in range(1, 6)]
     agreement, by_center = [], []
     for name in phenotypes:
         mean, sd, margin = PHENOTYPES[name][:3]
         truth = mean + sd * rng.standard_normal(len(patients))
         full = truth + 0.3 * margin * rng.standard_normal(len(patients)) + 0.2 * margin
-        whole = [{"center": c, "patient": p, "disease": d, "reference": float(t), "test": float(f)}
-                 for (c, p, d), t, f in zip(patients, truth, full, strict=True)]  # fmt: skip
+        whole = [
+            {"center": c, "patient": p, "disease": d, "reference": float(t), "test": float(f)}
+            for (c, p, d), t, f in zip(patients, truth, full, strict=True)
+        ]
         agreement.append(agreement_row(name, "fully_sampled", "truth", whole, len(patients)))
         for arm in arms:
             spread = SPREAD[arm["method"]] * arm["acceleration"] ** 0.5 * margin * 0.35
             test = full - 0.5 * spread + spread * rng.standard_normal(len(patients))
             for against, reference in (("fully_sampled", full), ("truth", truth)):
-                pairs = [{"center": c, "patient": p, "disease": d, "reference": float(a), "test": float(b)}
-                         for (c, p, d), a, b in zip(patients, reference, test, strict=True)][1:]  # fmt: skip
+                pairs = [
+                    {"center": c, "patient": p, "disease": d, "reference": float(a), "test": float(b)}
+                    for (c, p, d), a, b in zip(patients, reference, test, strict=True)
+                ][1:]
                 agreement.append(agreement_row(name, arm["arm"], against, pairs, len(patients)))
                 for center, *_ in CENTERS:
                     d = np.array([p["test"] - p["reference"] for p in pairs if p["center"] == center])
                     half = 2.776 * float(d.std(ddof=1)) / len(d) ** 0.5
-                    by_center.append({"phenotype": name, "arm": arm["arm"], "against": against, "center": center, "n": len(d),
-                                      "bias": interval(float(d.mean()), half), "lower_limit": None, "upper_limit": None})  # fmt: skip
+                    by_center.append(
+                        {
+                            "phenotype": name,
+                            "arm": arm["arm"],
+                            "against": against,
+                            "center": center,
+                            "n": len(d),
+                            "bias": interval(float(d.mean()), half),
+                            "lower_limit": None,
+                            "upper_limit": None,
+                        }
+                    )
     quality = [
-        {"arm": a["arm"], "modality": modality, "metric": metric, "mean": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20), "sd": best / 30,
-         "n": 19, "low": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20) - best / 60, "high": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20) + best / 60}
-        for modality in ("Cine", "T1map") for metric, best in (("psnr_db", 42.0), ("ssim", 0.99), ("nmse", 0.01), ("heart_ssim", 0.97)) for a in arms
-    ]  # fmt: skip
-    overlap = [{"arm": a, "phenotype": p, "mean": 0.93 - 0.01 * i, "sd": 0.02, "n": 20}
-               for i, a in enumerate(["fully_sampled", *[a["arm"] for a in arms]]) for p in ("dice_lv", "dice_myocardium", "dice_rv")]  # fmt: skip
+        {
+            "arm": a["arm"],
+            "modality": modality,
+            "metric": metric,
+            "mean": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20),
+            "sd": best / 30,
+            "n": 19,
+            "low": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20) - best / 60,
+            "high": best / (1 + SPREAD[a["method"]] * a["acceleration"] / 20) + best / 60,
+        }
+        for modality in ("Cine", "T1map")
+        for metric, best in (("psnr_db", 42.0), ("ssim", 0.99), ("nmse", 0.01), ("heart_ssim", 0.97))
+        for a in arms
+    ]
+    overlap = [
+        {"arm": a, "phenotype": p, "mean": 0.93 - 0.01 * i, "sd": 0.02, "n": 20}
+        for i, a in enumerate(["fully_sampled", *[a["arm"] for a in arms]])
+        for p in ("dice_lv", "dice_myocardium", "dice_rv")
+    ]
     return {
         "schema": 1,
-        "study": {"name": "fake", "title": "Validation of accelerated cardiac MRI: a fake study", "created_utc": "2026-01-02T03:04:05+00:00",
-                  "simulated": ["synthetic phantom"], "notes": ["One mapping slice a patient."],
-                  "verdict_sentences": ["LV ejection fraction: CardioMM valid up to 8× (k-t Gaussian); not shown at 16×.", "T1: SENSE valid up to 4×."]},
-        "cohort": {"n_patients": 20, "n_scans": 60, "diseases": dict.fromkeys(DISEASES, 4),
-                   "centers": [{"center": c, "vendor": v, "field_t": f, "n_patients": 5, "n_scans": 15} for c, v, f in CENTERS]},
-        "plan": {"confidence": 0.95, "alpha": 0.05, "margins": {k: {"bias": v[2], "limits": v[3], "unit": v[4]} for k, v in PHENOTYPES.items()},
-                 "margins_origin": "proposals from published scan-rescan studies", "sha256": "ab" * 32},
-        "arms": [{"arm": "fully_sampled", "method": "fully_sampled", "pattern": "none", "acceleration": 1.0,
-                  "effective_acceleration": {"mean": 1.0, "min": 1.0, "max": 1.0}, "label": "Fully sampled"}, *arms],
-        "agreement": agreement, "centers": by_center, "image_quality": quality, "overlap": overlap, "gallery": gallery(folder, rng, arms),
-        "failures": [
-            {"center": "Center002", "patient": "P001", "scan": "cine_sax", "file": "MultiCoil/Cine/TestSet/cine_sax.mat", "stage": "read", "reason": "truncated: 1024 bytes"},
-            {"center": "Center003", "patient": "P004", "scan": "T1map", "file": "T1map.mat", "stage": "measure", "reason": "no left ventricle found"},
+        "study": {
+            "name": "fake",
+            "title": "Validation of accelerated cardiac MRI: a fake study",
+            "created_utc": "2026-01-02T03:04:05+00:00",
+            "simulated": ["synthetic phantom"],
+            "notes": ["One mapping slice a patient."],
+            "verdict_sentences": [
+                "LV ejection fraction: CardioMM valid up to 8× (k-t Gaussian); not shown at 16×.",
+                "T1: SENSE valid up to 4×.",
+            ],
+        },
+        "cohort": {
+            "n_patients": 20,
+            "n_scans": 60,
+            "diseases": dict.fromkeys(DISEASES, 4),
+            "centers": [
+                {"center": c, "vendor": v, "field_t": f, "n_patients": 5, "n_scans": 15} for c, v, f in CENTERS
+            ],
+        },
+        "plan": {
+            "confidence": 0.95,
+            "alpha": 0.05,
+            "margins": {k: {"bias": v[2], "limits": v[3], "unit": v[4]} for k, v in PHENOTYPES.items()},
+            "margins_origin": "proposals from published scan-rescan studies",
+            "sha256": "ab" * 32,
+        },
+        "arms": [
+            {
+                "arm": "fully_sampled",
+                "method": "fully_sampled",
+                "pattern": "none",
+                "acceleration": 1.0,
+                "effective_acceleration": {"mean": 1.0, "min": 1.0, "max": 1.0},
+                "label": "Fully sampled",
+            },
+            *arms,
         ],
-        "provenance": {"cardioval_version": "0.1.0", "commit": "0123456789abcdef", "python": "3.11.2", "platform": "Linux", "packages": {"numpy": "2.0", "torch": "2.5"},
-                       "weights": [{"name": "cardiomm_small", "sha256": "cd" * 32}], "seeds": {"simulation": 7}, "command": "cardioval demo --out runs/demo",
-                       "started_utc": "2026-01-02T03:00:00+00:00", "wall_s": 245.2, "device": "cpu", "config_sha256": "ef" * 32, "inputs_sha256": "01" * 32},
-    }  # fmt: skip
+        "agreement": agreement,
+        "centers": by_center,
+        "image_quality": quality,
+        "overlap": overlap,
+        "gallery": gallery(folder, rng, arms),
+        "failures": [
+            {
+                "center": "Center002",
+                "patient": "P001",
+                "scan": "cine_sax",
+                "file": "MultiCoil/Cine/TestSet/cine_sax.mat",
+                "stage": "read",
+                "reason": "truncated: 1024 bytes",
+            },
+            {
+                "center": "Center003",
+                "patient": "P004",
+                "scan": "T1map",
+                "file": "T1map.mat",
+                "stage": "measure",
+                "reason": "no left ventricle found",
+            },
+        ],
+        "provenance": {
+            "cardioval_version": "0.1.0",
+            "commit": "0123456789abcdef",
+            "python": "3.11.2",
+            "platform": "Linux",
+            "packages": {"numpy": "2.0", "torch": "2.5"},
+            "weights": [{"name": "cardiomm_small", "sha256": "cd" * 32}],
+            "seeds": {"simulation": 7},
+            "command": "cardioval demo --out runs/demo",
+            "started_utc": "2026-01-02T03:00:00+00:00",
+            "wall_s": 245.2,
+            "device": "cpu",
+            "config_sha256": "ef" * 32,
+            "inputs_sha256": "01" * 32,
+        },
+    }
 
 
 @pytest.fixture

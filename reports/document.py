@@ -1,0 +1,98 @@
+"""What is a report made of? Blocks, pictures by name, and what a section may read.
+
+A block is a plain dictionary with a ``kind`` (``text``, ``list``, ``definitions``, ``verdict_key``, ``grid``,
+``table``, ``plot_key``, ``plots``, ``gallery``); its values are formatted text, or names of pictures in
+:class:`Pictures`. Tables and plots say where they appear (``page``, ``pdf``). Both templates lay out the same
+blocks, so nothing here is HTML or Typst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cohort.phenotypes import VOCABULARY
+from reports.tables import Table
+
+Block = dict[str, Any]
+Results = Mapping[str, Any]
+
+
+@dataclass
+class Pictures:
+    """Pictures by name (``picture-0003.svg``), in the order they were made."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, content: bytes, *, suffix: str) -> str:
+        """Keep a picture and return the name blocks refer to it by."""
+        name = f"picture-{len(self.files):04d}{suffix}"
+        self.files[name] = content
+        return name
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a section may read: the results, sections.yaml, the run folder (for the gallery), and where pictures go."""
+
+    results: Results
+    texts: Mapping[str, Any]
+    run_dir: Path
+    pictures: Pictures
+
+    @property
+    def arms(self) -> list[Mapping[str, Any]]:
+        """Accelerated arms, those of one method side by side."""
+        known = [a for a in self.results["arms"] if a["arm"] != "fully_sampled"]
+        methods = list(dict.fromkeys(a["method"] for a in known))
+        return sorted(known, key=lambda a: methods.index(a["method"]))
+
+    @property
+    def centers(self) -> list[str]:
+        """Centers in the order that fixes their color and mark."""
+        return [str(c["center"]) for c in self.results["cohort"]["centers"]]
+
+    @property
+    def level(self) -> str:
+        """Confidence level in words, ``95 %``."""
+        return f"{100 * self.results['plan']['confidence']:g} %"
+
+    def margins(self, phenotype: str) -> Mapping[str, Any] | None:
+        """Planned margins of a phenotype, if any."""
+        found: Mapping[str, Any] | None = self.results["plan"]["margins"].get(phenotype)
+        return found
+
+    def agreement(self, against: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Entries of ``agreement`` by phenotype and arm."""
+        return {(r["phenotype"], r["arm"]): r for r in self.results["agreement"] if r["against"] == against}
+
+
+def in_order(phenotypes: Sequence[str]) -> list[str]:
+    """Distinct phenotypes in the order of the vocabulary, unknown ones last."""
+    order = {name: i for i, name in enumerate(VOCABULARY)}
+    return sorted(dict.fromkeys(phenotypes), key=lambda p: order.get(p, len(order)))
+
+
+def by_method(arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Arms grouped by method, in their order."""
+    names = dict.fromkeys(a["method"] for a in arms)
+    return [(m, [a for a in arms if a["method"] == m]) for m in names]
+
+
+def text_block(words: str) -> Block:
+    """A paragraph."""
+    return {"kind": "text", "text": words}
+
+
+def table_block(identifier: str, table: Table, *, page: bool = True, pdf: bool = True) -> Block:
+    """A table, sortable on the page."""
+    return {"kind": "table", "id": identifier, "page": page, "pdf": pdf} | asdict(table)
+
+
+def plots_block(
+    title: str, items: list[dict[str, Any]], *, folded: bool = False, pdf: bool = True, anchor: str = ""
+) -> Block:
+    """Plots under one heading; ``items`` have ``name``, ``caption``, ``alt`` and perhaps ``method``."""
+    return {"kind": "plots", "title": title, "plots": items, "folded": folded, "pdf": pdf, "anchor": anchor}
