@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from cohort.records import MissingFile, UnreadableFile, WrongShape
@@ -164,7 +165,7 @@ def _read_volume(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, f
     try:
         volume = nib.load(path)
         data = np.asanyarray(volume.dataobj)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise UnreadableFile(path, f"not a readable NIfTI file ({error})") from error
     if data.ndim != 3:
         raise WrongShape(path, f"expected (x, y, z), got {data.shape}")

@@ -1,0 +1,382 @@
+"""Where in a short-axis image are the cavities and the myocardium? Any nnU-Net v2 model answers; one is shipped.
+
+The only file that imports nnunetv2 (Isensee et al., Nature Methods 18, 2021, doi 10.1038/s41592-020-01008-z). Weights
+are read without executing code: the checkpoint by torch's restricted unpickler, the architecture from known modules.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import io
+import json
+import os
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cohort.records import MeasurementFailed, WeightsProblem
+
+SHIPPED_MODEL = Path(__file__).with_name("weights")
+CHECKPOINT = "checkpoint_final.pth"
+HEART_MARGIN_PX = 16  # around the heart found in the first frame, on the model's grid: it moves by less in a cycle
+BACKGROUND_LOGIT = 1e4  # outside the region that was looked at; finite, so that interpolation beside it is, too
+TRUSTED_MODULES = ("dynamic_network_architectures.architectures.", "torch.nn.")
+# what nnU-Net folders call the three structures, after removing everything but letters
+LABEL_NAMES = {
+    1: {"lv", "lvc", "lvcavity", "lvbloodpool", "leftventricle", "leftventricularcavity", "leftventriclecavity"},
+    2: {"myo", "myocardium", "mlv", "lvm", "lvmyo", "lvmyocardium", "leftventricularmyocardium"},
+    3: {"rv", "rvc", "rvcavity", "rvbloodpool", "rightventricle", "rightventricularcavity", "rightventriclecavity"},
+}
+
+
+def segment(
+    image: NDArray[Any],
+    *,
+    spacing_mm: tuple[float, float, float],
+    model_folder: str | Path | None = None,
+    device: str = "auto",
+    mirroring: bool = False,
+    whole_field: bool = False,
+) -> NDArray[np.uint8]:
+    """Label the left ventricle, its myocardium and the right ventricle in every slice of every frame.
+
+    Each frame is one nnU-Net case: normalized, resampled to the model's spacing, predicted in overlapping patches and
+    brought back to the image's grid by nnU-Net's own functions, in memory.
+
+    Parameters
+    ----------
+    image : (frames, slices, y, x)
+        Real or complex; only the magnitude counts, at any scale.
+    spacing_mm : (float, float, float)
+        Slice pitch, y, x.
+    model_folder : path, optional
+        An nnU-Net v2 result folder (``dataset.json``, ``plans.json``, ``fold_*/checkpoint_final.pth``); all its folds
+        are averaged. The shipped model by default.
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda``...
+    mirroring : bool
+        Average over mirrored images, as the model allows: better by little, slower by 4.
+    whole_field : bool
+        Look at the whole field of view in each frame. By default only in the first; in the others of a 2-D model only
+        around the heart found there, which is several times faster.
+
+    Returns
+    -------
+    uint8 (frames, slices, y, x)
+        0 background, 1 LV cavity, 2 myocardium, 3 RV cavity.
+
+    Raises
+    ------
+    MeasurementFailed
+        The image has not four axes, is not finite, or a frame is empty.
+    WeightsProblem
+        The folder is no usable nnU-Net result.
+    """
+    magnitude = _magnitude(image, spacing_mm)
+    folder = Path(model_folder) if model_folder is not None else SHIPPED_MODEL
+    model = _load_model(folder.resolve(), _content_hash(folder), _device(device))
+    for predictor in model.predictors:
+        predictor.use_mirroring = mirroring
+    region: _Region | None = None
+    labels = np.zeros(magnitude.shape, np.uint8)
+    for frame, volume in enumerate(magnitude):
+        data, properties = _preprocess(volume, spacing_mm, model)
+        logits = _predict(data, model, region if region is not None and region.fits(data.shape, properties) else None)
+        if frame == 0 and not whole_field and len(model.configuration.patch_size) == 2:
+            region = _heart_region(logits, properties, model)
+        labels[frame] = _to_image_grid(logits, properties, model)
+    return labels
+
+
+def model_identity(model_folder: str | Path | None = None) -> dict[str, str]:
+    """Name and content hash (sha256 over the checkpoints and plans) of a model, for provenance."""
+    folder = Path(model_folder) if model_folder is not None else SHIPPED_MODEL
+    name = "shipped nnU-Net" if model_folder is None else folder.name
+    return {"name": name, "sha256": _content_hash(folder)}
+
+
+@lru_cache(maxsize=1)
+def nnunet_library() -> SimpleNamespace:
+    """Everything of nnunetv2 that the project uses; imported on first use, since it takes seconds and may warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
+        from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+        from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
+        from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    return SimpleNamespace(
+        DatasetFingerprintExtractor=DatasetFingerprintExtractor,
+        ExperimentPlanner=ExperimentPlanner,
+        SimpleITKIO=SimpleITKIO,
+        to_segmentation=convert_predicted_logits_to_segmentation_with_correct_shape,
+        nnUNetPredictor=nnUNetPredictor,
+        nnUNetTrainer=nnUNetTrainer,
+        find_trainer=recursive_find_trainer_class_by_name,
+        PlansManager=PlansManager,
+    )
+
+
+@contextlib.contextmanager
+def nnunet_environment(**variables: str) -> Iterator[None]:
+    """Set nnU-Net's environment variables (paths, compile, processes), whatever the user's shell says; then undo."""
+    wanted = {"nnUNet_compile": "f", "nnUNet_n_proc_DA": "0", "nnUNet_wandb_enabled": "0", **variables}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def load_checkpoint_safely(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint with tensors, plain types and numpy scalars (as nnU-Net writes); anything else is refused.
+
+    Raises
+    ------
+    WeightsProblem
+        Not there, not a checkpoint, or it would execute code.
+    """
+    path = Path(path)
+    try:
+        with torch.serialization.safe_globals(_harmless_types()):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsProblem(path, "no such file; expected an nnU-Net v2 checkpoint") from error
+    except pickle.UnpicklingError as error:
+        reason = "refused: it holds more than tensors and plain values, and loading it could execute code"
+        raise WeightsProblem(path, reason) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise WeightsProblem(path, f"not a readable checkpoint ({type(error).__name__})") from error
+    if not isinstance(checkpoint, dict):
+        raise WeightsProblem(path, f"expected a dictionary, got {type(checkpoint).__name__}")
+    return checkpoint
+
+
+def _harmless_types() -> list[Any]:
+    """What nnU-Net's own checkpoints hold besides tensors: numpy scalars, under the names of numpy 1 and 2."""
+    core = importlib.import_module("numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray")
+    names = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+    return [np.dtype, *(type(np.dtype(kind)) for kind in "fdilqB?"), *((core.scalar, name) for name in names)]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A loaded result folder: one predictor a fold, and how its labels become ours."""
+
+    predictors: tuple[Any, ...]
+    plans: Any
+    configuration: Any
+    label_manager: Any
+    dataset: dict[str, Any]
+    to_our_labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class _Region:
+    """In-plane part of the model's grid that holds the heart, and the grid that it belongs to."""
+
+    rows: slice
+    columns: slice
+    shape: tuple[int, ...]
+    bounding_box: object
+
+    def fits(self, shape: tuple[int, ...], properties: Mapping[str, Any]) -> bool:
+        """Whether a frame lies on the same grid (frames with other empty borders are cropped otherwise)."""
+        return self.shape == tuple(shape) and self.bounding_box == properties["bbox_used_for_cropping"]
+
+
+def _magnitude(image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
+    if image.ndim != 4:
+        raise MeasurementFailed(f"segmentation expects (frames, slices, y, x), got an image of shape {image.shape}")
+    if len(spacing_mm) != 3 or not all(np.isfinite(size) and size > 0 for size in spacing_mm):
+        raise MeasurementFailed(f"segmentation expects a spacing (slice pitch, y, x) in mm, got {spacing_mm}")
+    magnitude = np.abs(image).astype(np.float32)
+    if not np.isfinite(magnitude).all():
+        raise MeasurementFailed("segmentation: the image holds NaN or infinity")
+    peaks = magnitude.max(axis=(1, 2, 3))
+    if not (peaks > 0).all():
+        raise MeasurementFailed(f"segmentation: frame {int(np.argmin(peaks))} is empty (all zero)")
+    # nnU-Net normalizes in float32; a common scale keeps it from over- or underflow and changes nothing else
+    return magnitude / np.float32(peaks.max())
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _content_hash(folder: Path) -> str:
+    """Hash of all that decides a prediction. Raises WeightsProblem where a part is missing."""
+    checkpoints = sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
+    files = [folder / "dataset.json", folder / "plans.json", *checkpoints]
+    for file in files[:2]:
+        if not file.is_file():
+            raise WeightsProblem(file, "no such file; an nnU-Net v2 result folder has dataset.json and plans.json")
+    if not checkpoints:
+        raise WeightsProblem(folder, f"no fold_*/{CHECKPOINT} in it; expected an nnU-Net v2 result folder")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _load_model(folder: Path, content_hash: str, device: str) -> _Model:  # noqa: ARG001 - the hash is part of the key
+    library = nnunet_library()
+    dataset, plans = _read_json(folder / "dataset.json"), _read_json(folder / "plans.json")
+    paths = sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
+    checkpoints = [load_checkpoint_safely(path) for path in paths]
+    try:
+        name = checkpoints[0]["init_args"]["configuration"]
+        trainer, mirror_axes = checkpoints[0]["trainer_name"], checkpoints[0]["inference_allowed_mirroring_axes"]
+        manager = library.PlansManager(plans)
+        configuration = manager.get_configuration(name)
+        label_manager = manager.get_label_manager(dataset)
+        _check_usable(folder, dataset, configuration)
+        predictors = []
+        for checkpoint in checkpoints:
+            network = _build_network(library, trainer, manager, configuration, label_manager)
+            network.load_state_dict(checkpoint["network_weights"])
+            predictor = _new_predictor(library, device)
+            with nnunet_environment():
+                predictor.manual_initialization(
+                    network, manager, configuration, None, dataset, trainer, tuple(mirror_axes) if mirror_axes else None
+                )
+            predictors.append(predictor)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ImportError, AssertionError) as error:
+        raise WeightsProblem(folder, f"plans, dataset and checkpoint do not fit: {error!s:.200}") from error
+    return _Model(tuple(predictors), manager, configuration, label_manager, dataset, _label_table(folder, dataset))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsProblem(path, f"not readable as JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise WeightsProblem(path, f"expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _check_usable(folder: Path, dataset: Mapping[str, Any], configuration: Any) -> None:
+    """One input channel, no cascade, and an architecture from modules that are known to be networks only."""
+    channels = dataset.get("channel_names", dataset.get("modality", {}))
+    if len(channels) != 1:
+        raise WeightsProblem(folder, f"the model wants {len(channels)} input channels; a cine or mapping image has one")
+    if configuration.previous_stage_name is not None:
+        raise WeightsProblem(folder, "the model is the second stage of a cascade; give one that works alone")
+    arguments = configuration.network_arch_init_kwargs
+    imported = [arguments.get(key) for key in configuration.network_arch_init_kwargs_req_import]
+    for name in (configuration.network_arch_class_name, *imported):
+        if name is not None and not str(name).startswith(TRUSTED_MODULES):
+            raise WeightsProblem(
+                folder / "plans.json", f"refused: the architecture names {name!r}, which is no network"
+            )
+
+
+def _build_network(library: SimpleNamespace, trainer: str, manager: Any, configuration: Any, label_manager: Any) -> Any:
+    builder = library.nnUNetTrainer
+    if trainer != builder.__name__:
+        builder = library.find_trainer(trainer)
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, then overwritten
+        return builder.build_network_architecture(
+            manager, configuration, 1, label_manager.num_segmentation_heads, enable_deep_supervision=False
+        )
+
+
+def _new_predictor(library: SimpleNamespace, device: str) -> Any:
+    with contextlib.redirect_stdout(io.StringIO()):  # it comments on the device
+        return library.nnUNetPredictor(
+            tile_step_size=0.5,
+            use_gaussian=True,
+            use_mirroring=False,
+            perform_everything_on_device=device.startswith("cuda"),
+            device=torch.device(device),
+            allow_tqdm=False,
+        )
+
+
+def _label_table(folder: Path, dataset: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """The model's label numbers to ours, by the names in dataset.json."""
+    table = np.zeros(256, np.uint8)
+    found = set()
+    for name, number in dataset["labels"].items():
+        plain = "".join(letter for letter in name.lower() if letter.isalpha())
+        for ours, names in LABEL_NAMES.items():
+            if plain in names and isinstance(number, int):
+                table[number] = ours
+                found.add(ours)
+    if found != {1, 2, 3}:
+        expected, given = "LV cavity, myocardium, RV cavity", ", ".join(map(str, dataset["labels"]))
+        raise WeightsProblem(folder / "dataset.json", f"expected labels named {expected}; got {given}")
+    return table
+
+
+def _preprocess(
+    volume: NDArray[np.float32], spacing_mm: tuple[float, float, float], model: _Model
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """nnU-Net's crop, normalization and resampling of one frame (slices, y, x)."""
+    preprocessor = model.configuration.preprocessor_class(verbose=False)
+    data, _, properties = preprocessor.run_case_npy(
+        volume[None], None, {"spacing": list(spacing_mm)}, model.plans, model.configuration, model.dataset
+    )
+    return torch.from_numpy(np.ascontiguousarray(data)), properties
+
+
+def _predict(data: torch.Tensor, model: _Model, region: _Region | None) -> torch.Tensor:
+    """Logits (classes, slices, y, x) on the model's grid, averaged over folds; background outside the region."""
+    part = data if region is None else data[:, :, region.rows, region.columns].contiguous()
+    logits = sum(predictor.predict_sliding_window_return_logits(part).float().cpu() for predictor in model.predictors)
+    logits = logits / len(model.predictors)
+    if region is None:
+        return logits
+    whole = torch.full((logits.shape[0], *data.shape[1:]), -BACKGROUND_LOGIT)
+    if not model.label_manager.has_regions:
+        whole[0] = BACKGROUND_LOGIT
+    whole[:, :, region.rows, region.columns] = logits
+    return whole
+
+
+def _heart_region(logits: torch.Tensor, properties: Mapping[str, Any], model: _Model) -> _Region | None:
+    """The in-plane box around all that is labeled, at least one patch large; None where there is nothing."""
+    labels: NDArray[np.uint8] = np.asarray(model.label_manager.convert_logits_to_segmentation(logits))
+    found: NDArray[np.bool_] = labels.max(axis=0) > 0
+    if not found.any():
+        return None
+    box = []
+    for axis, patch in enumerate(model.configuration.patch_size):
+        where = np.flatnonzero(found.any(axis=1 - axis))
+        low, high, size = int(where[0]) - HEART_MARGIN_PX, int(where[-1]) + 1 + HEART_MARGIN_PX, found.shape[axis]
+        length = min(size, max(patch, high - low))
+        start = min(max(0, (low + high - length) // 2), size - length)
+        box.append(slice(start, start + length))
+    shape = (1, *logits.shape[1:])
+    return _Region(box[0], box[1], shape, properties["bbox_used_for_cropping"])
+
+
+def _to_image_grid(logits: torch.Tensor, properties: dict[str, Any], model: _Model) -> NDArray[np.uint8]:
+    """nnU-Net's way back: interpolate the logits to the image's grid, choose the class, undo the crop."""
+    labels = nnunet_library().to_segmentation(
+        logits,
+        model.plans,
+        model.configuration,
+        model.label_manager,
+        properties,
+        num_threads_torch=torch.get_num_threads(),
+    )
+    return model.to_our_labels[np.asarray(labels)]
