@@ -12,7 +12,7 @@ from cohort.synthetic.rasterize import Grid, label_grid
 from cohort.synthetic.render import fine_grid, mapping_labels, plan_stack, render_cine, render_mapping
 
 FIELDS_T = (0.55, 1.5, 3.0, 5.0)
-CINE_PHASES = {"cineED": 0, "cineES": 2, "cineMid": 4}  # of 6 frames: end diastole, near end systole, diastasis
+CINE_PHASES = {"cineED": 0, "cineES": 2}  # of 6 frames: end diastole and near end systole
 N_CINE_FRAMES = 6
 N_CINE_SLICES = 5
 N_MAPPING_SLICES = 5
@@ -53,7 +53,7 @@ class _Protocol:
 def phantom_cases(
     n_patients: int, *, rng: np.random.Generator, report: Callable[[str, int, int], None]
 ) -> Iterator[Case]:
-    """Draw patients over diseases and fields; each gives three cine volumes and four mapping images.
+    """Draw patients over diseases and fields; each gives two cine volumes and four mapping images.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def phantom_cases(
     Yields
     ------
     Case
-        Kinds ``cineED``, ``cineES``, ``cineMid``; ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest
+        Kinds ``cineED``, ``cineES``; ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest
         inversion time), ``T1any`` (one of the series); ``T2first`` (no T2 preparation).
     """
     for number in range(n_patients):
