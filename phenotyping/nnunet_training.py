@@ -171,10 +171,16 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
         partial.replace(filename)
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
-        """Continue from a file written by `save_checkpoint`."""
+        """Continue from a file written by `save_checkpoint`, read without executing code."""
         if isinstance(filename_or_checkpoint, str):
             filename_or_checkpoint = load_checkpoint_safely(filename_or_checkpoint)
-        super().load_checkpoint(filename_or_checkpoint)
+        checkpoint = filename_or_checkpoint
+        self.network.load_state_dict(checkpoint["network_weights"])
+        self.optimizer.load_state_dict(checkpoint["optimizer_state"])
+        if self.grad_scaler is not None and checkpoint["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(checkpoint["grad_scaler_state"])
+        self.logger.load_checkpoint(checkpoint["logging"])
+        self.current_epoch, self._best_ema = checkpoint["current_epoch"], checkpoint["_best_ema"]
 
 
 class _CosineByEpoch(torch.optim.lr_scheduler.LRScheduler):
@@ -228,20 +234,21 @@ def _train(out: Path, steps: int, device: str, report: Progress) -> Path:
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     dataset = json.loads((folder / "dataset.json").read_text())
     seed = json.loads((out / "settings.json").read_text())["seed"]
-    latest = out / "nnUNet_results" / DATASET / f"CardioValTrainer__{plans['plans_name']}__{CONFIGURATION}" / "fold_0"
-    resume = (latest / "checkpoint_latest.pth").exists()
+    fold = out / "nnUNet_results" / DATASET / f"CardioValTrainer__{plans['plans_name']}__{CONFIGURATION}" / "fold_0"
+    earlier = [fold / name for name in ("checkpoint_latest.pth", CHECKPOINT) if (fold / name).exists()]
     _seed_everything(seed)
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = CardioValTrainer(
-            {**plans, "continue_training": resume}, CONFIGURATION, 0, dataset, torch.device(device)
+            {**plans, "continue_training": bool(earlier)}, CONFIGURATION, 0, dataset, torch.device(device)
         )
         trainer.logger.plot_progress_png = _no_picture
         trainer.num_epochs, trainer.seed, trainer.report = -(-steps // STEPS_PER_EPOCH), seed, report
         trainer.initialize()
-        if resume:
-            trainer.load_checkpoint(str(latest / "checkpoint_latest.pth"))
-    trainer.run_training()
-    return _export(Path(trainer.output_folder), out / "model")
+        if earlier:
+            trainer.load_checkpoint(str(earlier[0]))
+    if trainer.current_epoch < trainer.num_epochs:
+        trainer.run_training()
+    return _export(fold, out / "model")
 
 
 def _export(fold: Path, target: Path) -> Path:
