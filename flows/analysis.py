@@ -1,18 +1,18 @@
 """What does a table of measurements say about every phenotype under every acceleration?"""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from cohort.phenotypes import VOCABULARY
 from numpy.typing import NDArray
 
+from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem
 from flows import descriptions
 from flows.descriptions import FIELD_DEPENDENT, FULLY_SAMPLED, IMAGE_QUALITY, OVERLAP, SCAN_KEY, TRUTH
 from flows.margins import Margin, Margins
+from flows.pairing import Pairs, comparisons, pair, scans_of
 from flows.verdicts import MINIMUM_PATIENTS, decide, ladder_sentence, sensitivity
 from reports import tables
 from stats.bland_altman import BlandAltman, bland_altman
@@ -33,18 +33,6 @@ class Plan:
     confidence: float
     alpha: float
     minimum_patients: int
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Patients that were attempted, and the values of those that have both."""
-
-    attempted: int
-    center: list[str]
-    patient: list[str]
-    reference: NDArray[np.float64]
-    test: NDArray[np.float64]
-    averaged: bool
 
 
 def analyse(
@@ -179,11 +167,10 @@ def _agreement(
     diseases = descriptions.diseases(table)
     fields = table["field_t"].nunique(dropna=True)
     for phenotype, rows in table[~table["phenotype"].isin([*IMAGE_QUALITY, *OVERLAP])].groupby("phenotype", sort=False):
-        wide = rows.pivot(index=SCAN_KEY, columns="arm", values="value")
-        planned = rows.assign(one=True).pivot(index=SCAN_KEY, columns="arm", values="one").notna()
+        scans = scans_of(rows)
         pooled_fields = phenotype in FIELD_DEPENDENT and fields > 1
-        for against, arm in _comparisons(wide, arms):
-            pairs = _pairs(wide, planned, against, arm)
+        for against, arm in comparisons(scans, [arm["arm"] for arm in arms]):
+            pairs = pair(scans, against, arm)
             if pairs.attempted == 0:
                 continue
             averaged |= pairs.averaged
@@ -191,32 +178,6 @@ def _agreement(
             agreement.append(head | _compare(str(phenotype), pairs, plan, diseases, pooled_fields=pooled_fields))
             centers += [head | entry for entry in _by_center(pairs, plan)]
     return agreement, centers, averaged
-
-
-def _comparisons(wide: pd.DataFrame, arms: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    names = [arm["arm"] for arm in arms if arm["arm"] in wide.columns]
-    if FULLY_SAMPLED in names:
-        yield from ((FULLY_SAMPLED, name) for name in names if name != FULLY_SAMPLED)
-    if TRUTH in wide.columns:
-        yield from ((TRUTH, name) for name in names)
-
-
-def _pairs(wide: pd.DataFrame, planned: pd.DataFrame, against: str, arm: str) -> Pairs:
-    """Pair by scan, then average within patients; who lacks either value was attempted and failed."""
-    # a scan whose truth is unknown cannot be compared with it, which is no failure
-    scope = wide[TRUTH].notna() if against == TRUTH else planned[against] | planned[arm]
-    values = wide.loc[scope, [against, arm]].set_axis(["reference", "test"], axis=1)
-    attempted = values.reset_index()[["center", "patient"]].drop_duplicates()
-    both = values.dropna().groupby(level=["center", "patient"], sort=True)
-    means = both.mean()
-    return Pairs(
-        attempted=len(attempted),
-        center=[str(v) for v in means.index.get_level_values("center")],
-        patient=[str(v) for v in means.index.get_level_values("patient")],
-        reference=means["reference"].to_numpy(np.float64),
-        test=means["test"].to_numpy(np.float64),
-        averaged=bool((both.size() > 1).any()),
-    )
 
 
 def _compare(
