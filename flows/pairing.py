@@ -24,7 +24,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Scans:
-    """One phenotype as arrays over scans: whose it is, and per arm its value (NaN if failed) and whether there is a row."""
+    """One phenotype as arrays over scans: whose it is, per arm the value (NaN if failed) and whether it was planned."""
 
     center: list[str]
     patient: list[str]
