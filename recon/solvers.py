@@ -1,0 +1,87 @@
+"""Which image solves a regularized linear reconstruction problem?
+
+Conjugate gradient for many independent problems at once: each item of the batch has its own steps and its own stop.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Operator = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class CgResult:
+    """Solution of a batch of linear systems.
+
+    Attributes
+    ----------
+    solution : tensor, shape of the right-hand side
+    n_iterations : int tensor, one an item
+        Steps taken before the item met the tolerance, or the maximum.
+    residual : real tensor, one an item
+        Norm of the residual relative to the right-hand side.
+    """
+
+    solution: torch.Tensor
+    n_iterations: torch.Tensor
+    residual: torch.Tensor
+
+
+def conjugate_gradient(
+    operator: Operator, rhs: torch.Tensor, *, max_iterations: int, tolerance: float, item_dims: int = 2
+) -> CgResult:
+    """Solve ``operator(x) = rhs`` for a Hermitian positive definite operator, starting at zero.
+
+    Parameters
+    ----------
+    operator : callable, tensor to tensor of the same shape
+        Must not mix the items of the batch.
+    rhs : real or complex tensor (..., item axes)
+    max_iterations : int, >= 1
+    tolerance : float, > 0
+        An item is done when its residual norm is at most this part of its right-hand side's.
+    item_dims : int
+        How many last axes make one item; the axes before them are the batch.
+
+    Returns
+    -------
+    CgResult
+
+    Notes
+    -----
+    Source: Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
+    """
+    dims = tuple(range(-item_dims, 0))
+    solution, residual, direction = torch.zeros_like(rhs), rhs.clone(), rhs.clone()
+    power = _inner(residual, residual, dims)
+    target = power * tolerance**2
+    n_iterations = torch.zeros(power.shape, dtype=torch.int64, device=rhs.device)
+    active = power > target
+    for _ in range(max_iterations):
+        if not bool(active.any()):
+            break
+        image = operator(direction)
+        curvature = _inner(direction, image, dims)
+        active &= curvature > 0
+        step = torch.where(active, power / curvature.where(active, torch.ones_like(curvature)), 0.0)
+        solution += step * direction
+        residual -= step * image
+        power_next = _inner(residual, residual, dims).where(active, power)
+        ratio = torch.where(active, power_next / power.where(active, torch.ones_like(power)), 0.0)
+        direction = residual + ratio * direction
+        n_iterations += active
+        power = power_next
+        active &= power > target
+    start = _inner(rhs, rhs, dims)
+    relative = torch.sqrt(power / start.where(start > 0, torch.ones_like(start)))
+    shape = rhs.shape[:-item_dims]
+    return CgResult(solution, n_iterations.reshape(shape), relative.reshape(shape))
+
+
+def _inner(a: torch.Tensor, b: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """Real part of the inner product of each item, kept as axes of length 1."""
+    if a.is_complex():
+        return (a.real * b.real + a.imag * b.imag).sum(dims, keepdim=True)
+    return (a * b).sum(dims, keepdim=True)
