@@ -145,7 +145,7 @@ def forest(
     margins: Mapping[str, Any] | None,
     centers: Sequence[str],
 ) -> bytes:
-    """Bias of each center with its interval; below, of all patients and of an average center (thin: a new center).
+    """Bias of each center with its interval; below, all patients and an average center (thin: a new one).
 
     ``rows`` are entries of ``centers`` in results.json (all arms of one method and phenotype), ``pooled`` the entries of
     ``agreement`` that give the panels and the last lines.

@@ -47,7 +47,7 @@ def render_html(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], t
 
 
 def render_pdf(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], template: str = "study.typ") -> bytes:
-    """The PDF, byte for byte the same for the same document: the date inside is the run's, and no system font is used."""
+    """The PDF, the same bytes for the same document: the date inside is the run's, and no system font is used."""
     created = parse_utc(document["header"].get("created_utc"))
     date = [created.year, created.month, created.day, created.hour, created.minute, created.second]
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ import yaml
 
 from reports import tables
 from reports.document import Context, Pictures
-from reports.render import HERE, finite, render_html, render_pdf
+from reports.render import HERE, finite, parse_utc, render_html, render_pdf
 from reports.sections import SECTIONS
 
 
@@ -72,12 +72,14 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
     )
     known = context.texts["banners"]
     banners = [known.get(kind) or known["other"].format(kind=kind) for kind in study.get("simulated") or []]
+    created = str(study.get("created_utc") or "")
     commit = context.results["provenance"].get("commit")
     return {
         "title": study.get("title") or study["name"],
         "name": study["name"],
         "run": run_name,
-        "created_utc": study.get("created_utc") or "",
+        "created_utc": created,
+        "created": f"{parse_utc(created):%Y-%m-%d %H:%M} UTC" if created else "",
         "version": f"CardioVal {context.results['provenance'].get('cardioval_version', '')}"
         + (f" ({str(commit)[:12]})" if commit else ""),
         "what": what,

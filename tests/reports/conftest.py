@@ -1,4 +1,4 @@
-"""A fake study by the schema of results.json: 4 centers x 5 patients, 3 methods x 3 accelerations, failures, pictures."""
+"""A fake study by the schema of results.json: 4 centers x 5 patients, failures, pictures."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -283,5 +283,5 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     from reports.study import write_study_report
 
     folder = tmp_path_factory.mktemp("fake-run")
-    results = fake_results(folder, methods=("sense", "cardiomm"))
+    results = fake_results(folder, methods=("sense", "zero_filled"), phenotypes=("lv_ef_percent", "t1_ms"))
     return results, *write_study_report(folder, results)
