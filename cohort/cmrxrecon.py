@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.headers import InfoValue, read_info, times_of_series, write_info, write_times_ms
-from cohort.matfile import Pathish, check_variable, read_variable, variable_shapes, write_variable
+from cohort.matfile import Pathish, check_complex, read_variable, variable_shapes, write_variable
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
 __all__ = [
@@ -66,7 +66,7 @@ def read_kspace(path: Pathish) -> NDArray[np.complex64]:
     name, shape = _find_kspace(path)
     stored = read_variable(path, name)
     if stored.dtype.kind != "c":
-        raise UnreadableFile(path, f"variable {name!r} is {stored.dtype}; k-space is complex")
+        raise UnreadableFile(path, f"variable {name!r} is not complex; expected k-space")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
         kspace = np.ascontiguousarray(stored, dtype=np.complex64).reshape(shape)
     _check_values(kspace, path)
@@ -84,7 +84,7 @@ def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
         As `read_kspace`.
     """
     name, shape = _find_kspace(path)
-    check_variable(path, name)
+    check_complex(path, name)
     return shape
 
 

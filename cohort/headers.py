@@ -104,11 +104,14 @@ def times_of_series(path_to_mat: Pathish, *, n_frames: int, n_slices: int) -> ND
     else:
         source, cells = _times_of_info(mat, keys, table)
     inversion = keys == ("TI",)
-    times = _for_slices(_without_absent(cells, zero_is_absent=inversion), n_slices, source)
+    cells = _without_absent(cells, zero_is_absent=inversion)
+    if not cells.size:
+        raise MissingFile(source, "holds no times; expected one a frame, in ms")
+    times = _for_slices(cells, n_slices, source)
     wrong = ~np.isfinite(times) | (times < 0) | ((times == 0) & inversion)
     if wrong.any():
         raise UnreadableFile(source, "a time between others is blank, negative or no number; expected ms")
-    if not 1 <= len(times) <= n_frames:
+    if len(times) > n_frames:
         raise WrongShape(source, f"{len(times)} times for {n_frames} frames; expected one a frame")
     return times
 
@@ -176,7 +179,7 @@ def _without_absent(cells: NDArray[np.float64], *, zero_is_absent: bool) -> NDAr
 
 def _for_slices(times: NDArray[np.float64], n_slices: int, source: Path) -> NDArray[np.float64]:
     """One column a slice: the first ones where there are more, the only one repeated."""
-    columns = times.shape[1] if times.size else 0
+    columns = times.shape[1]
     if columns == 1:
         return np.repeat(times, n_slices, axis=1)
     if columns < n_slices:

@@ -23,6 +23,7 @@ from cohort.records import MissingFile, NotFinite, UnreadableFile, WrongShape
 
 Spacing = tuple[float, float, float]
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+NIFTI2_HEADER_BYTES = 540
 N_LABELS = 4  # 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity
 
 
@@ -90,7 +91,7 @@ def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any],
     Parameters
     ----------
     path
-        Any NIfTI of two to four axes (x, y[, z[, t]]), ours or foreign; its orientation is not used.
+        Any NIfTI of axes (x, y, z) or (x, y, z, t), ours or foreign; its orientation is not used.
     allow_nan
         Accept NaN, as maps have it.
 
@@ -117,16 +118,16 @@ def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any],
     if not source.is_file():
         raise MissingFile(source, "missing: no such file")
     try:
-        nifti: Any = nibabel.load(source)
+        nifti = _open_nifti(source)
         stored = np.asanyarray(nifti.dataobj)
         zooms, unit = nifti.header.get_zooms(), nifti.header.get_xyzt_units()[0]
     except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
         raise UnreadableFile(source, f"not a whole NIfTI file ({type(error).__name__}: {error})") from error
-    if not 2 <= stored.ndim <= 4:
-        raise WrongShape(source, f"expected (x, y), (x, y, z) or (x, y, z, t), got {stored.shape}")
+    if stored.ndim not in (3, 4):
+        raise WrongShape(source, f"expected (x, y, z) or (x, y, z, t), got {stored.shape}")
     data = stored.reshape(stored.shape + (1,) * (4 - stored.ndim)).transpose(3, 2, 1, 0)
     # str: the shortest decimal of a float32, so that 1.2 mm is read as 1.2 and not as 1.2000000476837158
-    steps = [float(str(z)) * MM_PER_UNIT.get(unit, 1.0) for z in (*zooms[:3], 1.0)[:3]]
+    steps = [float(str(z)) * MM_PER_UNIT.get(unit, 1.0) for z in zooms[:3]]
     spacing = _checked_spacing(source, (steps[2], steps[1], steps[0]))
     return np.ascontiguousarray(_storable(source, data, allow_nan=allow_nan)), spacing, _read_sidecar(beside)
 
@@ -159,6 +160,15 @@ def sidecar_path(path: Pathish) -> Path:
         if target.name.endswith(ending):
             return target.with_name(target.name.removesuffix(ending) + ".json")
     raise UnreadableFile(target, "expected a name ending in .nii.gz or .nii")
+
+
+def _open_nifti(source: Path) -> Any:
+    """Unpack all of the file before anything is believed, so that the checksum of gzip is compared."""
+    content = source.read_bytes()
+    if source.suffix == ".gz":
+        content = gzip.decompress(content)
+    header_bytes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")}
+    return (nibabel.Nifti2Image if NIFTI2_HEADER_BYTES in header_bytes else nibabel.Nifti1Image).from_bytes(content)
 
 
 def _storable(path: Path, image: NDArray[Any], *, allow_nan: bool) -> NDArray[Any]:

@@ -8,21 +8,21 @@ Nothing in a file is ever executed, and no link in it is followed to another fil
 from __future__ import annotations
 
 import math
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
+from cohort import mat5
 from cohort.atomic import replacing
-from cohort.records import MissingFile, UnreadableFile, WrongShape
+from cohort.records import CardioValError, MissingFile, UnreadableFile, WrongShape
 
 Pathish = str | PathLike[str]
-HEADER_BYTES = 128  # of v5, and of the banner of v7.3 (MAT-File Format, The MathWorks)
 USERBLOCK_BYTES = 512  # what MATLAB puts before the HDF5 part
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 COMPLEX = np.dtype([("real", "<f4"), ("imag", "<f4")])  # how MATLAB stores complex single precision
@@ -70,33 +70,32 @@ def variable_shapes(path: Pathish) -> dict[str, tuple[int, ...]]:
     """
     path = Path(path)
     if mat_version(path) == "v5":
-        _check_v5_is_whole(path)
-        try:
-            return {name: tuple(reversed(shape)) for name, shape, _ in scipy.io.whosmat(path)}
-        except Exception as error:  # scipy raises whatever the damaged bytes lead to
-            raise UnreadableFile(path, f"damaged MATLAB v5 file ({_line(error)})") from error
-    with _open_hdf5(path) as file:
-        return {name: _dataset_shape(data) for name, data in _datasets(file, path).items()}
+        with _told(path):
+            return {name: variable.shape for name, variable in mat5.list_variables(path).items()}
+    with _told(path), _open_hdf5(path) as file:
+        return {name: _dataset_shape(data) for name, data in _datasets(file).items()}
 
 
-def check_variable(path: Pathish, name: str) -> None:
-    """Check that all of a variable's storage is in the file, and that it holds numbers; reads no data.
+def check_complex(path: Pathish, name: str) -> None:
+    """Check that a variable holds complex numbers and that all of its storage is in the file; reads no data.
 
     Raises
     ------
     UnreadableFile
-        Some chunks were never written, or the variable is no array of numbers.
+        Some chunks were never written, or the variable is no array of complex numbers.
     """
     path = Path(path)
-    if mat_version(path) == "v5":
-        kinds = {entry[0]: entry[2] for entry in scipy.io.whosmat(path)}
-        if kinds.get(name) not in ("double", "single"):
-            raise UnreadableFile(
-                path, f"variable {name!r} is of class {kinds.get(name)}; expected complex double or single"
-            )
-        return
-    with _open_hdf5(path) as file:
-        _check_storage(file[name], path)
+    with _told(path):
+        if mat_version(path) == "v5":
+            variable = mat5.list_variables(path)[name]
+            is_complex = variable.is_complex and variable.dtype is not None
+        else:
+            with _open_hdf5(path) as file:
+                kind = file[name].dtype
+                is_complex = kind.names == ("real", "imag") or kind.kind == "c"
+                _check_storage(file[name], path)
+        if not is_complex:
+            raise UnreadableFile(path, f"variable {name!r} is not complex; expected k-space")
 
 
 def read_variable(path: Pathish, name: str) -> NDArray[Any]:
@@ -108,21 +107,13 @@ def read_variable(path: Pathish, name: str) -> NDArray[Any]:
         As `variable_shapes`, and data that cannot be unpacked or do not fit into memory.
     """
     path = Path(path)
-    version = mat_version(path)
-    try:
-        if version == "v5":
-            _check_v5_is_whole(path)
-            return np.asarray(scipy.io.loadmat(path, variable_names=[name])[name]).T
-        with _open_hdf5(path) as file:
-            dataset = file[name]
-            _check_storage(dataset, path)
-            return _joined(dataset[()])
-    except (MissingFile, UnreadableFile):
-        raise
-    except MemoryError as error:
-        raise UnreadableFile(path, f"variable {name!r} does not fit into memory; use a machine with more") from error
-    except Exception as error:  # h5py and scipy raise whatever the damaged bytes lead to
-        raise UnreadableFile(path, f"variable {name!r} is damaged ({_line(error)}); copy the file again") from error
+    if mat_version(path) == "v5":
+        with _told(path):
+            return mat5.read_array(path, mat5.list_variables(path)[name])
+    with _told(path), _open_hdf5(path) as file:
+        dataset = file[name]
+        _check_storage(dataset, path)
+        return _joined(dataset[()])
 
 
 def write_variable(
@@ -181,15 +172,25 @@ def _open_hdf5(path: Path) -> h5py.File:
         raise UnreadableFile(path, f"{what} MATLAB v7.3 file ({_line(error)}); copy it again") from error
 
 
-def _datasets(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
-    """Datasets at the root that lie in this file: no soft or external link, no virtual or external storage."""
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn whatever h5py raises over damaged bytes, which can be anything, into one error of ours."""
     try:
-        names = [name for name in file if not name.startswith("#")]
-        own = [name for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        found = {name: file[name] for name in own if file.get(name, getclass=True) is h5py.Dataset}
-        return {name: data for name, data in found.items() if not (data.is_virtual or data.external)}
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UnreadableFile(path, f"damaged MATLAB v7.3 file ({_line(error)}); copy it again") from error
+        yield
+    except CardioValError:
+        raise
+    except MemoryError as error:
+        raise UnreadableFile(path, "does not fit into memory; use a machine with more") from error
+    except Exception as error:
+        raise UnreadableFile(path, f"damaged MATLAB file ({_line(error)}); copy it again") from error
+
+
+def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Datasets at the root that lie in this file: no soft or external link, no virtual or external storage."""
+    names = [name for name in file if isinstance(name, str) and not name.startswith("#")]
+    own = [name for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    found = {name: file[name] for name in own if file.get(name, getclass=True) is h5py.Dataset}
+    return {name: data for name, data in found.items() if not (data.is_virtual or data.external)}
 
 
 def _dataset_shape(dataset: h5py.Dataset) -> tuple[int, ...]:
@@ -225,21 +226,6 @@ def _joined(data: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is reported as such
         joined.real, joined.imag = data["real"], data["imag"]
     return joined
-
-
-def _check_v5_is_whole(path: Path) -> None:
-    """Walk over the top-level elements of a v5 file; their lengths must end where the file ends."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        order = "<" if stream.read(HEADER_BYTES)[-2:] == b"IM" else ">"
-        position = HEADER_BYTES
-        while position < size:
-            stream.seek(position)
-            tag = stream.read(8)
-            position += 8 + struct.unpack(order + "II", tag)[1] if len(tag) == 8 else size
-    if position != size or size <= HEADER_BYTES:
-        needed = max(position, HEADER_BYTES + 8)
-        raise UnreadableFile(path, f"truncated MATLAB v5 file: it has {size} bytes of at least {needed}; copy it again")
 
 
 def _line(error: BaseException) -> str:
