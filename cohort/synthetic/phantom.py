@@ -111,6 +111,11 @@ class Heart:
         The cycle.
     right
         The right ventricle.
+    trabeculae
+        (order around, twist along, phase) of the ridges inside both cavities. They only shape the signal: by
+        convention they belong to the cavity.
+    trabecular_depth
+        Largest height of the ridges in the left and right cavity, as a share of the cavity's radius and width.
     """
 
     a_mm: float
@@ -125,6 +130,8 @@ class Heart:
     focal: tuple[bool, ...]
     timing: CycleTiming
     right: RightVentricle
+    trabeculae: tuple[tuple[int, float, float], ...] = ()
+    trabecular_depth: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         if not len(self.wall_mm) == len(self.motility) == len(self.focal) == 16:
@@ -238,6 +245,14 @@ class Heart:
         half = rv.half_angle_rad[0] + (rv.half_angle_rad[1] - rv.half_angle_rad[0]) * height
         x = (np.mod(np.asarray(theta) - rv.center_rad + np.pi, 2 * np.pi) - np.pi) / half
         return height**rv.taper * np.clip(1 - x**2, 0, None) ** rv.roundness * (1 + rv.skew * np.clip(x, -1, 1))
+
+    def ridges(self, theta: ArrayLike, u: ArrayLike) -> Array:
+        """Height of the trabeculae between 0 and 1, more towards the apex."""
+        theta, u = np.asarray(theta, dtype=np.float64), np.asarray(u, dtype=np.float64)
+        total = np.zeros(np.broadcast_shapes(theta.shape, u.shape))
+        for order, twist, phase in self.trabeculae:
+            total += np.cos(order * theta + twist * u + phase) / math.sqrt(max(len(self.trabeculae), 1))
+        return np.clip(total, 0, 1.5) / 1.5 * np.clip(1.3 - u, 0.15, 1)
 
     # ---- what keeps the volume curves exact ----
 

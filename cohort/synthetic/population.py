@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import brentq
 
-from cohort.synthetic.anatomy import Body, draw_body
+from cohort.synthetic.body import Body, draw_body
 from cohort.synthetic.cardiac_cycle import CycleTiming
 from cohort.synthetic.phantom import MUSCLE_DENSITY_G_PER_ML, Heart, RightVentricle, truncated_spheroid_ml
 from cohort.synthetic.tissues import Tissue, tissues_at, with_variation
@@ -218,6 +218,10 @@ def _draw_heart(disease: str, cohort: Cohort, *, size: float, rng: np.random.Gen
         motility=motility,
         focal=focal,
         timing=timing,
+        trabeculae=tuple(
+            (int(rng.integers(5, 19)), float(rng.uniform(-9, 9)), float(rng.uniform(0, 2 * math.pi))) for _ in range(6)
+        ),
+        trabecular_depth=(float(rng.uniform(0.10, 0.25)), float(rng.uniform(0.2, 0.45))),
         right=_draw_right(disease, cohort, stroke_ml=ef * edv, timing=timing, rng=rng),
     )
     heart = _with_mass(heart, mass_g=mass)
@@ -316,9 +320,9 @@ def _draw_pose(rng: np.random.Generator) -> Pose:
 
 
 def _reach_mm(heart: Heart, pose: Pose) -> tuple[float, float]:
-    """How far the heart reaches to the left and downwards in the image from its center."""
+    """How far the middle and apical heart reaches to the left and downwards in the image from its center."""
     theta = np.linspace(0, 2 * np.pi, 73)[:, None]
-    radius = np.sqrt(heart.surfaces(theta, np.linspace(0, 1, 11)[None, :], 0.0).right_wall)
+    radius = np.sqrt(heart.surfaces(theta, np.linspace(0, 0.7, 8)[None, :], 0.0).right_wall)
     angle = theta + pose.septum_rad
     return float((-radius * np.cos(angle)).max()), float((radius * np.sin(angle)).max())
 

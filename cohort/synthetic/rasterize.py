@@ -29,11 +29,14 @@ PARTS = (
     "rv_cavity",
     "other_muscle",
     "papillary",
+    "rv_trabeculae",
     "atrium",
     "fat",
 )
-"""What `HeartSlice.fractions` distinguishes. ``papillary`` lies within the left cavity and counts as blood; muscle of
-the right ventricle and of the atria is ``other_muscle`` and has no label."""
+"""What `HeartSlice.fractions` distinguishes. ``papillary`` and ``rv_trabeculae`` are muscle that by convention
+belongs to its cavity; muscle of the right ventricle and of the atria is ``other_muscle`` and has no label."""
+TRABECULAR_MUSCLE = 0.7
+"""Share of muscle in the trabecular layer; the rest is blood."""
 _TABLE_THETA = 360
 _TABLE_U = 160
 _MARGIN_MM = 14.0
@@ -70,7 +73,11 @@ class HeartSlice(NamedTuple):
         """(4, y, x) fractions of background, left cavity, myocardium, right cavity."""
         part = dict(zip(PARTS, self.fractions, strict=True))
         inside = np.stack(
-            [part["lv_cavity"] + part["papillary"], part["myocardium"] + part["focal_myocardium"], part["rv_cavity"]]
+            [
+                part["lv_cavity"] + part["papillary"],
+                part["myocardium"] + part["focal_myocardium"],
+                part["rv_cavity"] + part["rv_trabeculae"],
+            ]
         )
         return np.concatenate([1 - inside.sum(axis=0, keepdims=True), inside])
 
@@ -142,11 +149,18 @@ def rasterize_heart(heart: Heart, points: SlicePoints, *, phase: float) -> Heart
     length = float(heart.long_axis_mm(phase))
     u = points.axial / length
     table, first_row, per_u = _surface_table(heart, phase)
-    *squared, focal = _look_up(table, points.theta, np.clip(u, None, 1.0), first_row, per_u)
+    *squared, focal, ridge = _look_up(table, points.theta, np.clip(u, None, 1.0), first_row, per_u)
     radii = [np.where(area > 1e-3, np.sqrt(np.maximum(area, 0)), -points.pixel_mm) for area in squared]
     endo, epi, right, outer = (_inside(radii[k], points) for k in range(4))
     below = np.clip(0.5 + (length - points.axial) / points.step_mm, 0, 1)
-    papillary = endo * _papillary(heart, points, u, phase)
+    left_depth, right_depth = heart.trabecular_depth
+    rough = TRABECULAR_MUSCLE * (endo - _inside(radii[0] * (1 - left_depth * ridge), points))
+    papillary = np.maximum(rough, endo * _papillary(heart, points, u, phase))
+    width = np.maximum(radii[2] - radii[1], 0)
+    blood_pool = np.maximum(right - epi, 0)
+    trabeculae = TRABECULAR_MUSCLE * np.clip(
+        right - _inside(radii[2] - right_depth * ridge * width, points), 0, blood_pool
+    )
     muscle = epi - endo
     cover = np.maximum(outer, epi)
     fat_radius = np.maximum(radii[3], radii[1]) + _fat_mm(points.theta, u)
@@ -157,9 +171,10 @@ def rasterize_heart(heart: Heart, points: SlicePoints, *, phase: float) -> Heart
         below * (endo - papillary),
         below * muscle * (1 - focal),
         below * muscle * focal,
-        below * np.maximum(right - epi, 0),
+        below * (blood_pool - trabeculae),
         below * np.maximum(cover - np.maximum(right, epi), 0) + above * atrial_wall,
         below * papillary,
+        below * trabeculae,
         above * atria,
         below * np.maximum(fat, 0),
     )
@@ -200,14 +215,14 @@ def _window(axis: Array, center: float, reach: float) -> slice:
 
 
 def _surface_table(heart: Heart, phase: float) -> tuple[Array, float, float]:
-    """Squared radii and the focal share (5, theta, u), with a node at u = 0 exactly; the u of the first node, and
-    nodes per unit of u."""
+    """Squared radii, focal share and trabecular ridges (6, theta, u), with a node at u = 0 exactly; the u of the
+    first node, and nodes per unit of u."""
     below = math.ceil(-heart.apex_u * _TABLE_U) + 1
     u = (np.arange(below + _TABLE_U + 1) - below) / _TABLE_U
     theta = np.arange(_TABLE_THETA + 1)[:, None] * 2 * np.pi / _TABLE_THETA
     surfaces: Surfaces = heart.surfaces(theta, u[None, :], phase)
     focal = spread(tuple(map(float, heart.focal)), theta, u[None, :])
-    return np.stack([*surfaces, focal]), float(u[0]), float(_TABLE_U)
+    return np.stack([*surfaces, focal, heart.ridges(theta, u[None, :])]), float(u[0]), float(_TABLE_U)
 
 
 def _look_up(table: Array, theta: Array, u: Array, first_u: float, per_u: float) -> Array:
@@ -235,7 +250,7 @@ def _papillary(heart: Heart, points: SlicePoints, u: Array, phase: float) -> Arr
     total = np.zeros_like(u)
     for theta in (math.radians(140), math.radians(-130)):
         wall = math.sqrt(float(heart.surfaces(theta, 0.45, phase).endocardium))
-        away = 0.9 * wall - size
+        away = 0.95 * wall - size
         if away <= 0:
             continue
         distance = np.sqrt(points.radius**2 + away**2 - 2 * points.radius * away * np.cos(points.theta - theta))

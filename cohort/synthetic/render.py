@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.synthetic.anatomy import SmoothFields, body_fractions, body_texture
+from cohort.synthetic.anatomy import body_fractions, body_texture
 from cohort.synthetic.population import SyntheticPatient
 from cohort.synthetic.rasterize import PARTS, Grid, HeartSlice, SlicePoints, rasterize_heart, slice_points
 from cohort.synthetic.relaxation import (
@@ -17,6 +17,7 @@ from cohort.synthetic.relaxation import (
     molli_times_ms,
     t2_prepared_signal,
 )
+from cohort.synthetic.smooth_fields import SmoothFields
 from cohort.synthetic.stack import plan_stack
 from cohort.synthetic.tissues import TISSUE_INDEX, table_of
 
@@ -35,6 +36,7 @@ _PART_TISSUE = {
     "rv_cavity": "blood",
     "other_muscle": "myocardium",
     "papillary": "myocardium",
+    "rv_trabeculae": "myocardium",
     "atrium": "blood",
     "fat": "fat",
 }
@@ -258,4 +260,4 @@ def _flow(grid: Grid, points: SlicePoints, *, z_mm: float, phase: float, seed: i
     y, x = grid.axis_mm(0)[points.rows], grid.axis_mm(1)[points.columns]
     swirl = SmoothFields(seed).sample(0, y, x, z_mm=z_mm + 60 * phase, wavelength_mm=28, z_scale_mm=12)
     speed = abs(math.sin(2 * math.pi * phase))
-    return (1.08 + 0.02 * speed - (0.02 + 0.05 * speed) * np.abs(swirl)).astype(np.float32)
+    return (1.12 + 0.02 * speed - (0.03 + 0.05 * speed) * np.abs(swirl)).astype(np.float32)

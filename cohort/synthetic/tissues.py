@@ -52,7 +52,7 @@ _DENSITY = {
     "blood": 1.0,
     "myocardium": 0.88,
     "focal_myocardium": 0.9,
-    "fat": 0.75,
+    "fat": 0.5,
     "muscle": 0.85,
     "liver": 0.85,
     "spleen": 0.9,
