@@ -45,7 +45,12 @@ UIH_TIME_FACTOR = 10  # headers of UIH state a tenth of the frame duration
 
 
 def scan_geometry(
-    info: Mapping[str, InfoValue], *, shape: tuple[int, ...], scanner: str, readout_removed: bool = True
+    info: Mapping[str, InfoValue],
+    *,
+    shape: tuple[int, ...],
+    scanner: str,
+    vendor: str = "",
+    readout_removed: bool = True,
 ) -> Geometry:
     """Find the voxel size and the frame duration of a scan, and how far they can be trusted.
 
@@ -63,6 +68,8 @@ def scan_geometry(
         Shape of what the spacing is for: frames and slices first, (ky, kx) or (y, x) last.
     scanner
         Model or folder: "Vida" or "Siemens_30T_Vida".
+    vendor
+        Vendor, where `scanner` is only a model; UIH and Philips follow rules of their own.
     readout_removed
         Whether the readout oversampling was removed before `shape` was taken; False for `shape` as stored in the file.
 
@@ -79,6 +86,7 @@ def scan_geometry(
         `shape` still has the oversampling that `readout_removed` says was removed.
     """
     notes: list[str] = []
+    scanner = f"{vendor}_{scanner}" if vendor and "_" not in scanner else scanner
     x_mm, trust_x = _pixel_x_mm(info, shape[-1], scanner, readout_removed, notes)
     y_mm = _number(info, "FOVy") / shape[-2]
     pitch_mm, trust_z = _slice_pitch_mm(info, shape[1], scanner, notes)
@@ -185,8 +193,8 @@ def _frame_time_s(info: Mapping[str, InfoValue], n_frames: int, scanner: str, no
             if note:
                 notes.append(note)
             return seconds
-    tr = "no TR" if repetition is None else f"TR {repetition:g} ms"
-    notes.append(f"frame time unknown: {tr} with {n_frames} frames is no heart cycle")
+    if repetition is not None:  # a series of mapping states none, and needs none
+        notes.append(f"frame time unknown: TR {repetition:g} ms with {n_frames} frames is no heart cycle")
     return None
 
 

@@ -45,9 +45,10 @@ def header(**change: InfoValue | None) -> Info:
 @pytest.mark.parametrize("model_only", [False, True])
 def test_fov_conventions_of_the_scanners(scanner: str, fov_x_mm: float, model_only: bool) -> None:
     """Each header below is of a 320 mm image with 2 mm pixels, in the convention of its scanner."""
-    name = scanner.rpartition("_")[2] if model_only and scanner != "UIH_50T_Jupiter" else scanner
+    vendor, _, model = scanner.split("_")
+    name = {"scanner": model, "vendor": vendor} if model_only else {"scanner": scanner}
     for shape, removed in ((STORED, False), (REMOVED, True)):
-        geometry = scan_geometry(header(FOVx=fov_x_mm), shape=shape, scanner=name, readout_removed=removed)
+        geometry = scan_geometry(header(FOVx=fov_x_mm), shape=shape, **name, readout_removed=removed)  # type: ignore[arg-type]
         assert geometry.spacing_mm == pytest.approx((10.0, 2.0, 2.0))
         assert geometry.confidence == "table"
         assert geometry.note == ""
@@ -169,7 +170,7 @@ def test_a_single_slice_has_no_gap() -> None:
     [
         ("Vida", 12, {}, 0.06, ""),
         ("Vida", 12, {"TR": 6.0}, None, "TR 6 ms with 12 frames is no heart cycle"),
-        ("Vida", 12, {"TR": None}, None, "no TR with 12 frames"),
+        ("Vida", 12, {"TR": None}, None, ""),
         ("Vida", 12, {"TR": None, "HeartRate": 75.0}, 60 / 75 / 12, "frame time from the heart rate"),
         ("UIH_30T_umr780", 12, {"TR": 6.0}, 0.06, "frame time 10 x TR, as for UIH"),
         ("UIH_30T_umr780", 12, {}, 0.06, ""),
