@@ -14,8 +14,10 @@ from cohort.records import MeasurementFailed
 from recon.coils import calibrated_maps
 from recon.fourier import ifft2c
 from recon.operators import SenseOperator
-from recon.solvers import conjugate_gradient
+from recon.solvers import Operator, conjugate_gradient
 
+# Chosen on simulated k-space of an animal cine (6 to 12 coils, SNR 20 to 80, four masks at 4x to 24x): in each case
+# within 0.3 dB of the best weight from 0.005 to 0.05. No scan that any report measures took part.
 SENSE_REGULARIZATION = 0.01
 SENSE_ITERATIONS = 30
 SENSE_TOLERANCE = 1e-3
@@ -109,6 +111,8 @@ def sense(
     Source: Pruessmann et al. 2001, doi:10.1002/mrm.1241.
     """
     check_inputs(kspace, mask)
+    if maps is not None and maps.shape != kspace.shape[1:]:
+        raise ValueError(f"expected maps (slices, coils, y, x) of shape {kspace.shape[1:]}, got {maps.shape}")
     where = torch.device(device)
     budget = CPU_BUDGET if where.type == "cpu" else GPU_BUDGET
     per_frame = max(1, budget // int(np.prod(kspace.shape[2:])))
@@ -121,13 +125,17 @@ def sense(
             frames = slice(start, start + per_frame)
             operator = SenseOperator(sensitivities, torch.from_numpy(mask[frames]).to(where))
             result = conjugate_gradient(
-                lambda x, operator=operator: operator.normal(x) + regularization * x,  # type: ignore[misc]
+                _regularized(operator, regularization),
                 operator.adjoint(part[frames]),
                 max_iterations=max_iterations,
                 tolerance=tolerance,
             )
             image[frames, index] = result.solution[:, 0].cpu().numpy()
     return image
+
+
+def _regularized(operator: SenseOperator, weight: float) -> Operator:
+    return lambda image: operator.normal(image) + weight * image
 
 
 def check_inputs(kspace: NDArray[Any], mask: NDArray[Any]) -> None:

@@ -107,20 +107,18 @@ def espirit_maps(
     -----
     Source: Uecker et al. 2014, doi:10.1002/mrm.24751.
     """
-    results = [_slice_maps(calibration[:, s], shape, kernel, rank_threshold, s) for s in range(calibration.shape[1])]
+    results = [_slice_maps(calibration[:, s], shape, kernel, rank_threshold) for s in range(calibration.shape[1])]
     return CoilMaps(torch.stack([maps for maps, _ in results]), torch.stack([support for _, support in results]))
 
 
 def _slice_maps(
-    calibration: torch.Tensor, shape: Sequence[int], kernel: int, rank_threshold: float, index: int
+    calibration: torch.Tensor, shape: Sequence[int], kernel: int, rank_threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps (coils, y, x) and support (y, x) of one slice from (frames, coils, ky, kx)."""
     n_coils = calibration.shape[1]
     strength = torch.linalg.vector_norm(calibration)
     if not bool(strength > 0):
-        raise MeasurementFailed(
-            f"expected signal in the calibration region, got only zeros in slice {index}; leave it out"
-        )
+        raise MeasurementFailed("expected signal in the calibration region, got only zeros; leave the slice out")
     calibration = calibration / strength
     flat = calibration.transpose(0, 1).reshape(n_coils, -1)
     principal = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]

@@ -1,0 +1,45 @@
+"""A small object seen by several coils, for the tests of this room."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from recon.fourier import fft2c
+
+
+@dataclass(frozen=True)
+class CoilPhantom:
+    """Noise-free truth: images (frames, slices, y, x), maps (slices, coils, y, x) of unit norm, k-space."""
+
+    image: NDArray[np.complex64]
+    maps: NDArray[np.complex64]
+    kspace: NDArray[np.complex64]
+
+
+def make_coil_phantom(
+    *, n_frames: int = 2, n_slices: int = 1, n_coils: int = 6, ny: int = 64, nx: int = 48
+) -> CoilPhantom:
+    """Ellipses that change from frame to frame, under smooth complex coils around the field of view."""
+    y, x = np.meshgrid(np.linspace(-1, 1, ny), np.linspace(-1, 1, nx), indexing="ij")
+    image = np.zeros((n_frames, n_slices, ny, nx))
+    for frame in range(n_frames):
+        for index in range(n_slices):
+            radius = 0.25 + 0.05 * frame + 0.03 * index
+            image[frame, index] = 0.5 * (x**2 / 0.7 + y**2 / 0.5 < 1) + ((x - 0.1) ** 2 + y**2 < radius**2)
+            image[frame, index] += 0.3 * (((x + 0.4) / 0.2) ** 2 + ((y - 0.2) / 0.3) ** 2 < 1)
+    object_phase = np.exp(1j * (0.5 * x + 0.3 * y**2))
+    angles = 2 * np.pi * (np.arange(n_coils)[:, None, None] + 0.3 * np.arange(n_slices)[:, None, None, None]) / n_coils
+    distance = (x - 1.2 * np.cos(angles)) ** 2 + (y - 1.2 * np.sin(angles)) ** 2
+    maps = np.exp(-0.6 * distance + 1j * (angles + 0.5 * x * np.sin(angles) + 0.4 * y * np.cos(angles)))
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True)
+    truth = (image * object_phase).astype(np.complex64)
+    sensitivities = maps.astype(np.complex64)
+    return CoilPhantom(truth, sensitivities, fft2c(truth[:, :, None] * sensitivities[None]))
+
+
+@pytest.fixture(scope="session")
+def coil_phantom() -> CoilPhantom:
+    """Two frames, two slices, six coils, 64 x 48."""
+    return make_coil_phantom(n_slices=2)
