@@ -147,7 +147,7 @@ def forest(
 ) -> bytes:
     """Bias of each center with its interval; below, all patients and an average center (thin: a new one).
 
-    ``rows`` are entries of ``centers`` in results.json (all arms of one method and phenotype), ``pooled`` the entries of
+    ``rows`` are entries of ``centers`` in results.json (arms of one method, one phenotype), ``pooled`` the entries of
     ``agreement`` that give the panels and the last lines.
     """
     between = any(whole.get("center_level") for whole in pooled)

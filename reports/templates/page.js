@@ -44,9 +44,15 @@
   });
 
   var opened = [];
+  var theme;
   addEventListener("beforeprint", function () {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
     opened = Array.from(document.querySelectorAll("details:not([open])"));
     opened.forEach(function (part) { part.open = true; });
   });
-  addEventListener("afterprint", function () { opened.forEach(function (part) { part.open = false; }); });
+  addEventListener("afterprint", function () {
+    opened.forEach(function (part) { part.open = false; });
+    if (theme) { root.dataset.theme = theme; } else { delete root.dataset.theme; }
+  });
 }());

@@ -223,7 +223,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_none_outside_the_run_is_read
     results = emptied(written[0])
     (tmp_path / "run" / "gallery").mkdir(parents=True)
     np.savez(tmp_path / "run" / "gallery" / "short.npz", reference=np.zeros((4, 4)))
-    about = {"center": "C", "patient": "P", "modality": "Cine", "phase": "ED", "slice": 1, "arm": "a", "method": "sense",
+    about = {"center": "C", "patient": "P", "modality": "Cine", "phase": "ED", "slice": 1, "arm": "a", "method": "m",
              "pattern": "Uniform", "acceleration": 4.0}  # fmt: skip
     results["gallery"] = [about | {"path": p} for p in ("gallery/gone.npz", "gallery/short.npz", "../secret.npz")]
     document, pictures = study_document(tmp_path / "run", results)
