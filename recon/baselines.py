@@ -118,12 +118,12 @@ def sense(
     per_frame = max(1, budget // int(np.prod(kspace.shape[2:])))
     image = np.empty((*kspace.shape[:2], *kspace.shape[-2:]), np.complex64)
     for index in range(kspace.shape[1]):
-        part = torch.from_numpy(kspace[:, index : index + 1].astype(np.complex64, copy=False)).to(where)
-        given = None if maps is None else torch.from_numpy(maps[index : index + 1].astype(np.complex64)).to(where)
+        part = torch.tensor(kspace[:, index : index + 1], dtype=torch.complex64, device=where)
+        given = None if maps is None else torch.tensor(maps[index : index + 1], dtype=torch.complex64, device=where)
         sensitivities = calibrated_maps(part, mask).maps if given is None else given
         for start in range(0, len(kspace), per_frame):
             frames = slice(start, start + per_frame)
-            operator = SenseOperator(sensitivities, torch.from_numpy(mask[frames]).to(where))
+            operator = SenseOperator(sensitivities, torch.tensor(mask[frames], device=where))
             result = conjugate_gradient(
                 _regularized(operator, regularization),
                 operator.adjoint(part[frames]),
