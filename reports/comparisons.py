@@ -37,7 +37,8 @@ def verdict(context: Context) -> list[Block]:
         return [said, text_block(NO_COMPARISON)]
     grid = _grid(context, rows, context.arms, caption="Verdict for each measurement and accelerated reconstruction")
     key = [[v, tables.VERDICT_LABELS[v], words] for v, words in context.texts["verdicts"].items()]
-    return [said, {"kind": "verdict_key", "items": key}, grid]
+    notes: Block = {"kind": "list", "title": "To read with it", "items": _notes(context), "folded": False}
+    return [said, {"kind": "verdict_key", "items": key}, grid, notes]
 
 
 def agreement(context: Context) -> list[Block]:
@@ -93,6 +94,10 @@ def centers(context: Context) -> list[Block]:
     blocks.append(table_block("centers-table", _centers_table(context, stored), pdf=False))
     blocks.append(table_block("centers-table-pdf", _centers_table(context, chosen), page=False))
     return blocks
+
+
+def _notes(context: Context) -> list[str]:
+    return [str(note) for note in context.results["study"].get("notes") or []]
 
 
 def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *, caption: str) -> Block:

@@ -52,7 +52,7 @@ class Context:
     @property
     def centers(self) -> list[str]:
         """Centers in the order that fixes their color and mark."""
-        return [str(c["center"]) for c in self.results["cohort"]["centers"]]
+        return list(dict.fromkeys(str(c["center"]) for c in self.results["cohort"]["centers"]))
 
     @property
     def level(self) -> str:

@@ -117,8 +117,9 @@ def failures(context: Context) -> list[Block]:
     if not stored:
         return [text_block("None: every planned measurement was made.")]
     names = ("center", "patient", "scan", "file", "stage", "reason")
-    rows = [Row(tuple(tables.text(f.get(n)) for n in names)) for f in stored]
-    table = tables.make_table(f"{len(stored)} failures", [n.capitalize() for n in names], rows)
+    rows = [Row((*(tables.text(f.get(n)) for n in names), tables.numeric(f.get("n_measurements"), 0))) for f in stored]
+    columns = [*(n.capitalize() for n in names), "Measurements lost"]
+    table = tables.make_table(f"{len(stored)} failures", columns, rows)
     return [table_block("failures-table", table)]
 
 
@@ -232,4 +233,4 @@ def _quality_table(shown: Sequence[Mapping[str, Any]], named: Mapping[str, Mappi
             cells.append(tables.numeric(max(r["n"] for r in found if r), 0))
             rows.append(Row(tuple(cells), arm["method"]))
     headings = [", ".join(filter(None, (tables.with_unit(m, short=True), tables.direction(m)))) for m in metrics]
-    return tables.make_table("Image quality: mean (SD) over scans", ["Scan", "Arm", *headings, "n"], rows)
+    return tables.make_table("Image quality: mean (SD) over patients", ["Scan", "Arm", *headings, "n"], rows)

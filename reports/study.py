@@ -64,7 +64,8 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
     study, cohort = context.results["study"], context.results["cohort"]
     methods = list(dict.fromkeys(a["method"] for a in context.arms))
     patterns = list(dict.fromkeys(tables.arm_short(a) for a in context.arms))
-    centers = f"{len(cohort['centers'])} centers"
+    n = len(context.centers)
+    centers = "1 center" if n == 1 else f"{n} centers"
     names = ", ".join(tables.method_label(m) for m in methods) or "no reconstruction"
     what = (
         f"Validated: {names}; undersampling {', '.join(patterns) or 'none'}. "
@@ -85,7 +86,6 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
         "what": what,
         "banners": banners,
         "warnings": [context.texts["retrospective"], context.texts["research"]],
-        "notes": [str(n) for n in study.get("notes") or []],
         "methods": [{"id": m, "label": tables.method_label(m)} for m in methods],
     }
 

@@ -271,3 +271,11 @@ def test_texts_that_are_no_dates_do_not_bring_in_the_clock() -> None:
     assert parse_utc("soon") == parse_utc(None) == datetime(1970, 1, 1, tzinfo=UTC)
     assert parse_utc("2026-01-02T03:04:05") == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert finite({"a": (1.0, float("inf"))}) == {"a": [1.0, None]}
+
+
+def test_a_center_with_two_scanners_keeps_one_mark(tmp_path: Path, written: Written) -> None:
+    results = emptied(written[0])
+    scanner = {"center": "Center001", "vendor": "UIH", "n_patients": 1, "n_scans": 1}
+    results["cohort"]["centers"] = [scanner | {"field_t": 1.5}, scanner | {"field_t": None}]
+    document, _ = study_document(tmp_path, results)
+    assert "1 center." in document["header"]["what"]
