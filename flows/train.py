@@ -1,4 +1,5 @@
-"""How are the shipped networks trained? Gathers the data, runs the training, writes what was used beside the weights."""
+"""How are the shipped networks trained? Gathers the data, runs the training, writes what was used beside the
+weights."""
 
 import platform
 import sys
@@ -11,12 +12,15 @@ import numpy as np
 import torch
 
 from cohort.acdc import read_patient, split
+from cohort.synthetic.population import DISEASES, draw_patient
+from cohort.synthetic.render import render_cine, render_mapping
 from recon.training import TrainingImage, TrainingOptions, train_cardiomm
 
-ACDC_TERMS = (
-    "ACDC, CC BY-NC-SA 4.0, research only, non-commercial; cite Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502"
+ACDC_TERMS = "ACDC, CC BY-NC-SA 4.0, research only, non-commercial; cite Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502"
+ACDC_SCANNERS = (
+    {"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera"},
+    {"field_t": 3.0, "vendor": "Siemens", "scanner": "Trio"},
 )
-ACDC_SCANNERS = ({"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera"}, {"field_t": 3.0, "vendor": "Siemens", "scanner": "Trio"})
 """ACDC does not say which patient lay in which of its two scanners, so training draws one."""
 
 N_MONITOR_PER_GROUP = 1
@@ -67,7 +71,11 @@ def train_reconstruction(
     rng = np.random.default_rng(options.seed)
     images: list[TrainingImage] = []
     monitor: list[TrainingImage] = []
-    notes: dict[str, Any] = {"command": " ".join(sys.argv), "python": platform.python_version(), "torch": torch.__version__}
+    notes: dict[str, Any] = {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     if acdc is not None:
         training, watched = training_and_monitor_patients()
         images += acdc_images(acdc, training, rng=rng)
@@ -81,6 +89,46 @@ def train_reconstruction(
     )
 
 
+PHANTOM_SCANNERS: Mapping[float, tuple[tuple[str, str], ...]] = {
+    0.55: (("Siemens", "Freemax"),),
+    1.5: (("Siemens", "Aera"), ("GE", "voyager"), ("UIH", "umr670")),
+    3.0: (("Siemens", "Vida"), ("UIH", "umr780"), ("Philips", "IngeniaCX")),
+    5.0: (("UIH", "umrJupiter"),),
+}
+PHANTOM_MATRIX, PHANTOM_FOV_MM = (136, 144), (320.0, 345.0)
+PHANTOM_SLICES, PHANTOM_FRAMES, FRAMES_KEPT = 6, 10, (0, 3, 6)
+
+
 def phantom_images(n_phantoms: int, *, seed: int) -> list[TrainingImage]:
-    """Slices and frames of synthetic patients, cine and mapping contrasts."""
-    raise NotImplementedError
+    """Synthetic patients of all diseases and fields: cine slices at three phases, and every T1 and T2 weighting of
+    one slice."""
+    images: list[TrainingImage] = []
+    fields = list(PHANTOM_SCANNERS)
+    for number in range(n_phantoms):
+        rng = np.random.default_rng((seed, number))
+        field_t = fields[number % len(fields)]
+        vendor, scanner = PHANTOM_SCANNERS[field_t][int(rng.integers(len(PHANTOM_SCANNERS[field_t])))]
+        patient = draw_patient(DISEASES[number % len(DISEASES)], rng=rng, field_t=field_t)
+        common = {"field_t": field_t, "vendor": vendor, "scanner": scanner, "view": "short-axis"}
+        cine = render_cine(
+            patient,
+            n_frames=PHANTOM_FRAMES,
+            n_slices=PHANTOM_SLICES,
+            matrix=PHANTOM_MATRIX,
+            fov_mm=PHANTOM_FOV_MM,
+            rng=rng,
+        )
+        series = {"cine": cine.images[list(FRAMES_KEPT)]}
+        for kind in ("T1", "T2"):
+            series[f"{kind} mapping"] = render_mapping(
+                patient, kind=kind, matrix=PHANTOM_MATRIX, fov_mm=PHANTOM_FOV_MM
+            ).images
+        for modality, planes in series.items():
+            spacing = tuple(fov / n for fov, n in zip(PHANTOM_FOV_MM, planes.shape[-2:], strict=True))
+            for plane in planes.reshape(-1, *planes.shape[-2:]):
+                # an inverted magnetization is a phase of 180 degrees
+                signal = plane.astype(np.complex64) if (plane < 0).any() else plane
+                images.append(
+                    TrainingImage(signal, spacing, {**common, "modality": modality}, source=f"phantom{number:03d}")
+                )
+    return images

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recon.baselines import compressed_sensing, sense, zero_filled
+from recon.baselines import sense, zero_filled
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sha256
 from recon.cardiomm.network import CardioMM, Family
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
 
-Method = Literal["zero_filled", "sense", "compressed_sensing", "cardiomm"]
-METHODS: tuple[Method, ...] = ("zero_filled", "sense", "compressed_sensing", "cardiomm")
+Method = Literal["zero_filled", "sense", "cardiomm"]
+METHODS: tuple[Method, ...] = ("zero_filled", "sense", "cardiomm")
 Image = NDArray[np.float32] | NDArray[np.complex64]
 
 COILS_PIXELS_PER_BATCH = 8 * 128 * 128 * 8
@@ -45,16 +45,18 @@ def reconstruct(
     mask
         (frames, ky, kx) bool; one frame stands for all.
     method
-        ``zero_filled``, ``sense``, ``compressed_sensing`` or ``cardiomm``.
+        ``zero_filled``, ``sense`` or ``cardiomm``.
     metadata
-        ``pattern``, ``acceleration`` and ``n_calibration`` of the mask; for CardioMM also ``field_t``, ``vendor``, ``scanner``,
+        ``pattern``, ``acceleration`` and ``n_calibration`` of the mask; for CardioMM also ``field_t``, ``vendor``,
+        ``scanner``,
         ``modality``, ``view``.
     device
         ``auto`` takes a GPU if there is one.
     weights
         CardioMM checkpoint; None for the shipped one.
     shared_maps
-        CardioMM: estimate the coil sensitivities once per slice from the mean of all frames, which is right where the contrast does not
+        CardioMM: estimate the coil sensitivities once per slice from the mean of all frames, which is right where the
+        contrast does not
         change (cine) and saves a third of the time. The released model estimates them in every frame.
     encoder
         CardioMM: text encoder, None for the embedded one.
@@ -64,7 +66,7 @@ def reconstruct(
     Returns
     -------
     array (frames, slices, y, x)
-        complex64 (SENSE, compressed sensing) or float32 magnitude, on the scale of the fully sampled root sum of squares.
+        complex64 (SENSE) or float32 magnitude, on the scale of the fully sampled root sum of squares.
 
     Raises
     ------
@@ -73,12 +75,11 @@ def reconstruct(
     """
     kspace, mask = check_input(kspace, mask, method=method)
     masked = np.where(mask[:, None, None], kspace, np.complex64(0))
-    if method == "zero_filled":
-        return cast(Image, zero_filled(masked))
-    if method in ("sense", "compressed_sensing"):
-        solve = sense if method == "sense" else compressed_sensing
-        return cast(Image, solve(masked, mask))
     where = pick_device(device)
+    if method == "zero_filled":
+        return cast(Image, zero_filled(masked, mask))
+    if method == "sense":
+        return cast(Image, sense(masked, mask, device=where))
     network = cached_network(str(weights or SHIPPED_WEIGHTS), weights_sha256(weights or SHIPPED_WEIGHTS), str(where))
     return cardiomm_image(
         masked,

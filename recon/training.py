@@ -1,7 +1,9 @@
 """How is CardioMM trained? Mixed masks, coils and contrasts, simulated on the fly from fully sampled images.
 
-Every step draws its data from a generator seeded with (seed, step), so a resumed training sees exactly what an uninterrupted one would
-have seen. Loss as in the release (1 - SSIM on magnitude images, 7 x 7 window) plus an absolute error that holds the scale.
+Every step draws its data from a generator seeded with (seed, step), so a resumed training sees exactly what an
+uninterrupted one would
+have seen. Loss as in the release (1 - SSIM on magnitude images, 7 x 7 window) plus an absolute error that holds the
+scale.
 """
 
 import json
@@ -173,7 +175,12 @@ def train_cardiomm(
                 file.write(json.dumps(log) + "\n")
             write_checkpoint(
                 folder / "state.ckpt",
-                {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "minutes": minutes},
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "minutes": minutes,
+                },
             )
             save_weights(folder / "cardiomm.ckpt", network, options, {**notes, "steps": step, "minutes": minutes})
     return folder / "cardiomm.ckpt"
@@ -206,10 +213,11 @@ def read_state(path: Path) -> dict[str, Any]:
 def set_rate(optimizer: torch.optim.Optimizer, options: TrainingOptions, *, step: int, share: float) -> float:
     """Linear warm-up, then a cosine over the share of the training that is done, down to 1 %."""
     warm = min(1.0, (step + 1) / options.warmup_steps)
-    rate = options.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(share, 1.0))))
+    # a plain number: a resumable state may hold nothing else
+    rate = float(options.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(share, 1.0)))))
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return float(rate)
+    return rate
 
 
 @dataclass(frozen=True)
@@ -368,12 +376,8 @@ def monitor_loss(
     with torch.no_grad():
         losses = [
             float(
-                loss_of(
-                    network, draw_batch(images, options, rng=np.random.default_rng((1, i)), device=device), options
-                )
+                loss_of(network, draw_batch(images, options, rng=np.random.default_rng((1, i)), device=device), options)
             )
             for i in range(n_batches)
         ]
     return float(np.mean(losses))
-
-

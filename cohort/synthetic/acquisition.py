@@ -1,7 +1,9 @@
 """How does a fine image become multi-coil k-space? Coils, object phase, noise and readout oversampling.
 
-The object lives on a grid finer than the acquired one; its Fourier integral is evaluated only at the acquired k-space positions, so that
-truncation gives true Gibbs ringing and no reconstruction can profit from the simulation's grid (no inverse crime). The fast Fourier
+The object lives on a grid finer than the acquired one; its Fourier integral is evaluated only at the acquired k-space
+positions, so that
+truncation gives true Gibbs ringing and no reconstruction can profit from the simulation's grid (no inverse crime).
+The fast Fourier
 transform is not used here at all: pixel centers, field of view and matrix are free of each other.
 """
 
@@ -27,7 +29,8 @@ class Receiver:
     n_coils
         Receive coils, 6 to 16 in practice.
     snr
-        Signal level divided by the standard deviation of the complex noise of one coil (per real and imaginary part) where the
+        Signal level divided by the standard deviation of the complex noise of one coil (per real and imaginary part)
+        where the
         sensitivities have unit root sum of squares.
     readout_oversampling
         Factor by which the readout samples more than the prescribed field of view.
@@ -124,7 +127,8 @@ def acquire(
 def fourier_matrix(n_fine: int, spacing_mm: float, n_samples: int, fov_mm: float) -> Complex:
     """Matrix (n_samples, n_fine) from fine pixels to k-space samples of one axis.
 
-    Acquired pixel i covers [i, i + 1] fov / n; the fine grid is centered in the field of view. A constant object keeps its value after the
+    Acquired pixel i covers [i, i + 1] fov / n; the fine grid is centered in the field of view. A constant object
+    keeps its value after the
     centered orthonormal inverse transform.
     """
     position = (np.arange(n_fine) + 0.5 - n_fine / 2) * spacing_mm + fov_mm / 2
@@ -144,7 +148,8 @@ def coil_sensitivities(
 ) -> Complex:
     """Receive fields of loops around the body, integrated after Biot and Savart.
 
-    The loops sit on an ellipse around the field of view, half in front and half behind, alternately above and below the slices; their
+    The loops sit on an ellipse around the field of view, half in front and half behind, alternately above and below
+    the slices; their
     transverse field Bx - i By is the sensitivity.
 
     Returns
@@ -163,7 +168,9 @@ def coil_sensitivities(
     for c in range(n_coils):
         angle = start + 2 * np.pi * (c + rng.uniform(-0.15, 0.15)) / n_coils
         away = rng.uniform(1.3, 1.6)
-        center = np.array([away * half[1] * np.cos(angle), away * half[0] * np.sin(angle), (-1) ** c * rng.uniform(15, 50)])
+        center = np.array(
+            [away * half[1] * np.cos(angle), away * half[0] * np.sin(angle), (-1) ** c * rng.uniform(15, 50)]
+        )
         normal = -center + rng.normal(0, 25, size=3)
         field = loop_field(points, center, normal, radius_mm=rng.uniform(60, 100))
         coarse[:, c] = (field[..., 0] - 1j * field[..., 1]).reshape(-1, COARSE_GRID, COARSE_GRID)
@@ -174,7 +181,9 @@ def coil_sensitivities(
     return enlarge(coarse, shape)
 
 
-def loop_field(points: NDArray[np.float64], center: NDArray[np.float64], normal: NDArray[np.float64], *, radius_mm: float) -> NDArray[np.float64]:
+def loop_field(
+    points: NDArray[np.float64], center: NDArray[np.float64], normal: NDArray[np.float64], *, radius_mm: float
+) -> NDArray[np.float64]:
     """Magnetic field (..., 3) of a unit current in a circular loop, up to a constant: sum of dl x r / |r|^3."""
     normal = normal / np.linalg.norm(normal)
     first = np.cross(normal, [0.0, 0.0, 1.0] if abs(normal[2]) < 0.9 else [1.0, 0.0, 0.0])
@@ -230,5 +239,10 @@ def interpolate_object(image: NDArray[np.floating], factor: float) -> NDArray[np
         return image.astype(np.float32)
     flat = image.reshape(-1, *image.shape[-2:])
     shape = tuple(int(np.ceil(n * factor)) for n in image.shape[-2:])
-    planes = [ndimage.zoom(plane, [s / n for s, n in zip(shape, plane.shape, strict=True)], order=3, grid_mode=True, mode="nearest") for plane in flat]
+    planes = [
+        ndimage.zoom(
+            plane, [s / n for s, n in zip(shape, plane.shape, strict=True)], order=3, grid_mode=True, mode="nearest"
+        )
+        for plane in flat
+    ]
     return np.maximum(np.stack(planes), 0).reshape(*image.shape[:-2], *shape).astype(np.float32)

@@ -42,9 +42,11 @@ def simulate_from_acdc(
     patients
         Folder names.
     pixel_mm
-        Acquired pixel, coarser than the images (0.7 to 1.95 mm), which are interpolated to a grid 1.5 times finer than it.
+        Acquired pixel, coarser than the images (0.7 to 1.95 mm), which are interpolated to a grid 1.5 times finer
+        than it.
     receiver
-        Coils and noise; None for 8 coils, SNR 40 and prescan-normalised sensitivities (the images carry their own shading).
+        Coils and noise; None for 8 coils, SNR 40 and prescan-normalised sensitivities (the images carry their own
+        shading).
     seed
         Together with the patient's number it fixes coils, phase and noise.
     progress
@@ -117,7 +119,9 @@ def simulate_patient(
 def expert_truth(patient: AcdcPatient) -> dict[str, Any]:
     """Volumes and mass of the expert's labels at ED and ES, by summation of discs on the native grid."""
     voxel_ml = float(np.prod(patient.spacing_mm)) / 1000
-    ed, es = ({label: float((frame == label).sum()) * voxel_ml for label in (LV, MYOCARDIUM, RV)} for frame in patient.labels)
+    ed, es = (
+        {label: float((frame == label).sum()) * voxel_ml for label in (LV, MYOCARDIUM, RV)} for frame in patient.labels
+    )
     phenotypes = {"lv_mass_g": ed[MYOCARDIUM] * MYOCARDIUM_DENSITY_G_ML}
     for side, label in (("lv", LV), ("rv", RV)):
         stroke = ed[label] - es[label]
@@ -130,7 +134,8 @@ def expert_truth(patient: AcdcPatient) -> dict[str, Any]:
 def resample_labels(
     labels: NDArray[np.uint8], native_mm: tuple[float, float], *, matrix: tuple[int, int], pixel_mm: float
 ) -> NDArray[np.uint8]:
-    """Labels (frames, slices, y, x) on the acquired grid with the same center: each pixel takes the label that covers most of it."""
+    """Labels (frames, slices, y, x) on the acquired grid with the same center: each pixel takes the label that covers
+    most of it."""
     # five samples across each acquired pixel and axis, counted by label
     fine = 5
     axes = [

@@ -83,8 +83,7 @@ _RELAXATION: dict[str, tuple[tuple[float, float], ...]] = {
 }
 
 FOCAL_T1_FACTOR = 1.25
-"""Scar or oedema against healthy myocardium; native T1 of infarct about 20-30 % above remote: Kali et al. 2015, doi
-10.1161/CIRCIMAGING.114.002504."""
+"""Scar or oedema against healthy myocardium; chronic infarct 1621 against 1225 ms at 3 T: PMC7363195."""
 FOCAL_T2_FACTOR = 1.2
 
 

@@ -1,4 +1,5 @@
-"""How is a simulated scan put on disk? In the MMCMR layout, with its truth beside it, so that it is read like a real one."""
+"""How is a simulated scan put on disk? In the MMCMR layout, with its truth beside it, so that it is read like a real
+one."""
 
 import csv
 import io
@@ -54,7 +55,7 @@ def write_scan(
     kspace: NDArray[np.complex64],
     *,
     info: Mapping[str, object],
-    truth: Mapping[str, Any],
+    truth: Mapping[str, Any] | None,
     truth_labels: NDArray[np.uint8],
     spacing_mm: tuple[float, float, float],
     times_ms: NDArray[np.floating] | None = None,
@@ -71,6 +72,8 @@ def write_scan(
         Header rows with units, see ``header_rows``.
     truth
         Plain types; ``phenotypes`` maps names of the vocabulary to true values, ``source`` says where they come from.
+        None where
+        the caller has written ``<stem>_truth.json`` already.
     truth_labels
         uint8 (frames, slices, y, x) on the acquired grid without oversampling.
     spacing_mm
@@ -80,8 +83,9 @@ def write_scan(
     """
     path = folder.path(stem)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path.with_name(f"{stem}_truth.json"), json.dumps(truth, indent=1, allow_nan=False) + "\n")
-    sidecar = {"what": "true labels", "source": truth.get("source", "")}
+    if truth is not None:
+        write_text(path.with_name(f"{stem}_truth.json"), json.dumps(truth, indent=1, allow_nan=False) + "\n")
+    sidecar = {"what": "true labels", "scan": f"{folder.center} {folder.patient} {stem}"}
     write_labels(path.with_name(f"{stem}_truth_labels.nii.gz"), truth_labels, spacing_mm=spacing_mm, sidecar=sidecar)
     write_kspace(path, kspace, info=info)
     if times_ms is not None:

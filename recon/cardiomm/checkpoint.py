@@ -122,7 +122,9 @@ def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
     if not isinstance(hyper, Mapping):
         raise WeightsProblem(path, "holds no hyper_parameters, so the network's size is unknown")
     if hyper.get("adjacent_slices", hyper.get("num_adj_slices", 1)) not in (1, None):
-        raise WeightsProblem(path, "was trained with neighboring slices stacked; only single-slice networks are supported")
+        raise WeightsProblem(
+            path, "was trained with neighboring slices stacked; only single-slice networks are supported"
+        )
     known = {
         ours: tuple(hyper[name]) if isinstance(hyper[name], list | tuple) else hyper[name]
         for name, ours in PUBLISHED_NAMES.items()

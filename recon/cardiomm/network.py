@@ -151,9 +151,7 @@ class CardioMM(nn.Module):
         """Coil sensitivities (batch, coils, nx, ny) with unit root sum of squares; arguments as in ``forward``."""
         del mask  # the calibration region is fully sampled by contract
         metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
-        maps: Tensor = self.sens_net(
-            masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family
-        )
+        maps: Tensor = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
         return maps
 
 

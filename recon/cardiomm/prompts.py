@@ -1,6 +1,7 @@
 """Which two sentences describe a scan, and which numbers stand for a sentence?
 
-The sentences follow the CardioMM release (arXiv 2512.21652). Two encoders turn them into vectors: the embedded one, weight-free and
+The sentences follow the CardioMM release (arXiv 2512.21652). Two encoders turn them into vectors: the embedded one,
+weight-free and
 deterministic, with which our weights were trained, and CLIP from a local folder, which published checkpoints need.
 """
 
@@ -37,7 +38,8 @@ def metadata_text(metadata: Mapping[str, Any]) -> str:
     Parameters
     ----------
     metadata
-        ``lifespan`` (default Adult), ``field_t`` in tesla, ``vendor``, ``scanner``, ``modality``, ``view``; what is missing or empty is
+        ``lifespan`` (default Adult), ``field_t`` in tesla, ``vendor``, ``scanner``, ``modality``, ``view``; what is
+        missing or empty is
         called unknown. Disease is left out on purpose.
     """
     known = {key: str(metadata[key]) for key in METADATA_KEYS if metadata.get(key) not in (None, "")}
@@ -65,8 +67,10 @@ def clean(text: str) -> str:
 class HashedNgramEncoder:
     """Weight-free text encoder: hashed character n-grams and words, then a fixed random projection to 512 numbers.
 
-    Each n-gram (3 to 5 characters) and each word adds one to a signed bucket of 4096 (BLAKE2b, so the same on every machine); the
-    projection is Gaussian with a fixed seed. Unit length. The same text gives the same vector; texts that share words are near.
+    Each n-gram (3 to 5 characters) and each word adds one to a signed bucket of 4096 (BLAKE2b, so the same on every
+    machine); the
+    projection is Gaussian with a fixed seed. Unit length. The same text gives the same vector; texts that share words
+    are near.
     """
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:

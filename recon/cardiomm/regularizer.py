@@ -76,9 +76,13 @@ class TextConditionedUNet(nn.Module):
             setattr(
                 self,
                 f"prompt_level{level}",
-                PromptBlock(prompt_width, size.prompt_sizes[level - 1], size.n_prompts[level - 1], size.embedding_width),
+                PromptBlock(
+                    prompt_width, size.prompt_sizes[level - 1], size.n_prompts[level - 1], size.embedding_width
+                ),
             )
-            setattr(self, f"dec_level{level}", UpBlock(below, above, prompt_width, DECODER_BLOCKS[level - 1], activation))
+            setattr(
+                self, f"dec_level{level}", UpBlock(below, above, prompt_width, DECODER_BLOCKS[level - 1], activation)
+            )
             setattr(self, f"metacond_level{level}", MetadataGate(above, size.embedding_width))
         self.bottleneck = nn.Sequential(
             *(ChannelAttentionBlock(widths[-1], activation) for _ in range(BOTTLENECK_BLOCKS))

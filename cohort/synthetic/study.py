@@ -1,0 +1,261 @@
+"""How is a whole cohort of synthetic patients acquired and written? Several centers, each with a scanner of its own."""
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.synthetic.acquisition import Receiver, acquire
+from cohort.synthetic.population import DISEASES, SyntheticPatient, draw_patient
+from cohort.synthetic.rasterize import Grid, label_grid
+from cohort.synthetic.render import DIASTASIS_PHASE, fine_grid, mapping_labels, render_cine, render_mapping
+from cohort.synthetic.stack import plan_stack
+from cohort.synthetic.truth import cine_truth, mapping_truth, write_truth
+from cohort.synthetic.writing import PatientFolder, header_rows, write_diseases, write_scan
+
+SIMULATED = "synthetic phantom"
+
+
+@dataclass(frozen=True)
+class Center:
+    """A hospital with one scanner and one protocol.
+
+    Attributes
+    ----------
+    name, vendor, model, field_t
+        Center001, vendor and model as in folder names, field strength in T.
+    matrix, fov_mm
+        Acquired (ny, nx) and field of view (y, x).
+    receiver
+        Coils and noise.
+    slice_thickness_mm
+        Thickness; the pitch follows from the heart's length and the number of slices.
+    """
+
+    name: str
+    vendor: str
+    model: str
+    field_t: float
+    matrix: tuple[int, int]
+    fov_mm: tuple[float, float]
+    receiver: Receiver
+    slice_thickness_mm: float = 8.0
+
+
+DEMO_CENTERS: tuple[Center, ...] = (
+    Center("Center001", "Siemens", "Freemax", 0.55, (104, 120), (312.0, 360.0), Receiver(n_coils=6, snr=18.0), 8.0),
+    Center("Center002", "Siemens", "Aera", 1.5, (112, 128), (302.4, 345.6), Receiver(n_coils=8, snr=32.0), 8.0),
+    Center(
+        "Center003",
+        "GE",
+        "Premier",
+        3.0,
+        (120, 128),
+        (312.0, 332.8),
+        Receiver(n_coils=10, snr=45.0, prescan_normalized=True),
+        7.0,
+    ),
+    Center(
+        "Center004", "UIH", "umr890", 5.0, (128, 136), (320.0, 340.0), Receiver(n_coils=8, snr=55.0, phase_rad=1.5), 6.0
+    ),
+)
+"""Field, vendor, matrix, pixel (2.5 to 3 mm), coils and noise differ."""
+
+
+@dataclass(frozen=True)
+class ScanPlan:
+    """What is acquired of each patient: a short-axis cine and one slice of T1 and T2 mapping."""
+
+    n_frames: int = 10
+    n_slices: int = 6
+    mapping: tuple[str, ...] = ("T1", "T2")
+
+
+def simulate_cohort(
+    root: Path,
+    *,
+    centers: Sequence[Center] = DEMO_CENTERS,
+    patients_per_center: int = 3,
+    plan: ScanPlan | None = None,
+    seed: int = 7,
+    progress: Callable[[str], None] = lambda scan: None,
+) -> list[Path]:
+    """Draw patients, scan them and write the cohort in the MMCMR layout with its truth beside it.
+
+    Parameters
+    ----------
+    root
+        New cohort.
+    centers
+        Where patients are scanned.
+    patients_per_center
+        Diseases go round: normal, dilated, hypertrophic, infarct, RV overload.
+    plan
+        What is scanned.
+    seed
+        Fixes every patient, coil and noise sample; each patient's own seed depends on center and number only.
+    progress
+        Called with the name of every finished scan.
+
+    Returns
+    -------
+    list of Path
+        The k-space files.
+    """
+    plan = plan or ScanPlan()
+    paths: list[Path] = []
+    diseases: list[tuple[str, str, str]] = []
+    for center in centers:
+        for number in range(1, patients_per_center + 1):
+            disease = DISEASES[(len(diseases)) % len(DISEASES)]
+            own_seed = zlib.crc32(f"{seed}|{center.name}|{number}".encode())
+            rng = np.random.default_rng(own_seed)
+            patient = draw_patient(disease, rng=rng, field_t=center.field_t)
+            folder = PatientFolder(root, center.name, center.vendor, center.field_t, center.model, f"P{number:03d}")
+            for path in scan_patient(patient, folder, center=center, plan=plan, rng=rng, seed=own_seed):
+                paths.append(path)
+                progress(f"{center.name} {folder.patient} {path.stem}")
+            diseases.append((center.name, folder.patient, disease))
+    write_diseases(root, diseases)
+    return paths
+
+
+def scan_patient(
+    patient: SyntheticPatient,
+    folder: PatientFolder,
+    *,
+    center: Center,
+    plan: ScanPlan,
+    rng: np.random.Generator,
+    seed: int,
+) -> list[Path]:
+    """Acquire and write all scans of one patient."""
+    paths = [scan_cine(patient, folder, center=center, plan=plan, rng=rng, seed=seed)]
+    for kind in plan.mapping:
+        paths.append(scan_map(patient, folder, kind=kind, center=center, rng=rng, seed=seed))
+    return paths
+
+
+def scan_cine(
+    patient: SyntheticPatient,
+    folder: PatientFolder,
+    *,
+    center: Center,
+    plan: ScanPlan,
+    rng: np.random.Generator,
+    seed: int,
+) -> Path:
+    """Short-axis cine of one patient."""
+    shape: Mapping[str, Any] = {"n_slices": plan.n_slices, "slice_thickness_mm": center.slice_thickness_mm}
+    stack = plan_stack(patient, **shape)
+    cine = render_cine(patient, n_frames=plan.n_frames, matrix=center.matrix, fov_mm=center.fov_mm, rng=rng, **shape)
+    fine, coarse = fine_grid(center.matrix, center.fov_mm), Grid(center.matrix, center.fov_mm)
+    labels = np.stack(
+        [[label_grid(part, fine=fine, coarse=coarse) for part in frame] for frame in cine.label_fractions]
+    )
+    myocardium = float(cine.images[0][cine.label_fractions[0, :, 2] > 0.9].mean())
+    stem = "cine_sax"
+    truth = cine_truth(patient, n_frames=plan.n_frames, stack=stack)
+    save_truth(folder, stem, truth, patient=patient, seed=seed)
+    return write_scan(
+        folder,
+        stem,
+        scan(cine.images, center=center, fine=fine, signal_level=myocardium, pitch_mm=stack.pitch_mm, rng=rng),
+        info=header(center, n_slices=plan.n_slices, n_frames=plan.n_frames, pitch_mm=stack.pitch_mm, patient=patient),
+        truth=None,
+        truth_labels=labels,
+        spacing_mm=(stack.pitch_mm, *coarse.spacing_mm),
+    )
+
+
+def scan_map(
+    patient: SyntheticPatient, folder: PatientFolder, *, kind: str, center: Center, rng: np.random.Generator, seed: int
+) -> Path:
+    """One slice of T1 or T2 mapping of one patient, in the middle of the ventricle."""
+    n_slices, index = 3, 1
+    thickness = center.slice_thickness_mm
+    stack = plan_stack(patient, n_slices=n_slices, slice_thickness_mm=thickness)
+    series = render_mapping(
+        patient,
+        kind=kind,
+        matrix=center.matrix,
+        fov_mm=center.fov_mm,
+        n_slices=n_slices,
+        slice_index=index,
+        slice_thickness_mm=thickness,
+    )
+    fine, coarse = fine_grid(center.matrix, center.fov_mm), Grid(center.matrix, center.fov_mm)
+    fractions = mapping_labels(
+        patient, matrix=center.matrix, fov_mm=center.fov_mm, z_mm=stack.z_mm[index], slice_thickness_mm=thickness
+    )
+    level = float(np.abs(series.images).max(axis=0)[0][fractions[0, 0, 2] > 0.9].mean())
+    stem = f"{kind}map"
+    save_truth(
+        folder, stem, mapping_truth(patient, z_mm=stack.z_mm[index], phase=DIASTASIS_PHASE), patient=patient, seed=seed
+    )
+    return write_scan(
+        folder,
+        stem,
+        scan(series.images, center=center, fine=fine, signal_level=level, pitch_mm=stack.pitch_mm, rng=rng),
+        info=header(center, n_slices=1, n_frames=len(series.times_ms), pitch_mm=thickness, patient=None),
+        truth=None,
+        truth_labels=label_grid(fractions[0], fine=fine, coarse=coarse)[None].reshape(1, 1, *center.matrix),
+        spacing_mm=(thickness, *coarse.spacing_mm),
+        times_ms=series.times_ms[:, None],
+    )
+
+
+def scan(
+    images: NDArray[np.float32],
+    *,
+    center: Center,
+    fine: Grid,
+    signal_level: float,
+    pitch_mm: float,
+    rng: np.random.Generator,
+) -> NDArray[np.complex64]:
+    """The center's receiver at work on fine images (frames, slices, y, x)."""
+    return acquire(
+        images,
+        fine_spacing_mm=fine.spacing_mm,
+        matrix=center.matrix,
+        fov_mm=center.fov_mm,
+        receiver=center.receiver,
+        signal_level=signal_level,
+        slice_pitch_mm=pitch_mm,
+        rng=rng,
+    )
+
+
+def header(
+    center: Center, *, n_slices: int, n_frames: int, pitch_mm: float, patient: SyntheticPatient | None
+) -> dict[str, object]:
+    """Header rows of one scan; a cine's frames cover one beat."""
+    rate = patient.heart_rate_bpm if patient else None
+    return header_rows(
+        simulated=SIMULATED,
+        field_t=center.field_t,
+        fov_mm=center.fov_mm,
+        matrix=center.matrix,
+        n_slices=n_slices,
+        n_coils=center.receiver.n_coils,
+        n_frames=n_frames,
+        thickness_mm=center.slice_thickness_mm,
+        pitch_mm=pitch_mm,
+        readout_oversampling=center.receiver.readout_oversampling,
+        frame_time_ms=60_000 / rate / n_frames if rate else None,
+        heart_rate_bpm=rate,
+    )
+
+
+def save_truth(
+    folder: PatientFolder, stem: str, truth: Mapping[str, Any], *, patient: SyntheticPatient, seed: int
+) -> None:
+    """Write the truth beside where the scan will be."""
+    path = folder.path(stem)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_truth(path.with_name(f"{stem}_truth.json"), {**truth, "source": "closed form"}, patient=patient, seed=seed)

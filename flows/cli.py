@@ -1,0 +1,283 @@
+"""What can a user type? The command line ``cardioval``."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cohort.records import CardioValError, ConfigProblem
+
+BAD_CALL = 2
+SOME_FAILED = 3
+CATALOGUE_COLUMNS = (
+    "center",
+    "vendor",
+    "field_t",
+    "scanner",
+    "patient",
+    "modality",
+    "view",
+    "disease",
+    "shape",
+    "status",
+    "reason",
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Validate accelerated cardiac MRI: k-space to images, numbers, agreement statistics and a report. Research software.",
+)
+train_app = typer.Typer(no_args_is_help=True, help="Train the networks that are shipped, or your own.")
+app.add_typer(train_app, name="train")
+console = Console(stderr=True)
+
+
+def main() -> None:
+    """Run the command line; our own errors become one line and exit status 2."""
+    from flows.installation import problems
+
+    for line in problems():
+        console.print(f"cardioval: installation: {line}", style="bold red", markup=False, highlight=False)
+    try:
+        app()
+    except CardioValError as problem:
+        console.print(f"cardioval: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(BAD_CALL)
+    except KeyboardInterrupt:
+        console.print("cardioval: interrupted; go on with --resume", style="bold", markup=False)
+        sys.exit(130)
+
+
+Out = Annotated[Path, typer.Option(help="Folder for the results.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the output folder; only what is missing is computed.")
+]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two patients and one acceleration, under a minute.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    workers: Annotated[int, typer.Option(help="Scans in work at once; 0 for one a core.")] = 0,
+) -> None:
+    """Run the main job on an embedded synthetic cohort; a second run resumes."""
+    from dataclasses import replace
+
+    from flows.config import Running
+    from flows.demo import demo_cohort, demo_config, n_demo_scans
+
+    with bars() as advance:
+        scans = counted(advance, "simulate", n_demo_scans(smoke=smoke))
+        demo_cohort(out.resolve(), smoke=smoke, progress=scans)
+    config = replace(demo_config(out.resolve(), smoke=smoke), running=Running(device=device, workers=workers))
+    run_validation(config, resume=True)
+
+
+@app.command()
+def validate(
+    config: Annotated[Path, typer.Argument(help="Configuration, see docs/validate.md.")],
+    resume: Resume = False,
+    out: Annotated[Path | None, typer.Option(help="Another output folder than the configuration names.")] = None,
+) -> None:
+    """Validate the reconstructions of a cohort against its fully sampled images."""
+    from dataclasses import replace
+
+    from flows.config import load_config
+
+    loaded = load_config(config)
+    run_validation(replace(loaded, out=out.resolve()) if out else loaded, resume=resume)
+
+
+@app.command()
+def catalogue(
+    root: Annotated[Path, typer.Argument(help="Cohort folder in the CMRxRecon / MMCMR layout.")],
+    csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
+) -> None:
+    """List the scans of a cohort, and what is wrong with those that cannot be used."""
+    from cohort.catalogue import scan_tree
+
+    table = scan_tree(root)
+    if csv:
+        table.to_csv(csv, index=False)
+    shown = Table(*CATALOGUE_COLUMNS, title=f"{len(table)} scans in {root}")
+    for row in table.to_dict("records"):
+        shown.add_row(*(str(row[c] if row[c] is not None else "") for c in CATALOGUE_COLUMNS))
+    Console().print(shown)
+    if (table["status"] != "ok").any():
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder of the new cohort.")],
+    from_acdc: Annotated[
+        Path | None, typer.Option(help="ACDC folder with patientNNN folders; default: synthetic patients.")
+    ] = None,
+    patients: Annotated[
+        str, typer.Option(help="For ACDC: all, training, validation, or names separated by commas.")
+    ] = "validation",
+    per_center: Annotated[int, typer.Option(help="Synthetic patients in each of the four centers.")] = 3,
+    pixel_mm: Annotated[float, typer.Option(help="For ACDC: acquired pixel size in mm.")] = 2.0,
+    seed: Annotated[int, typer.Option(help="Fixes anatomy, coils, phase and noise.")] = 7,
+) -> None:
+    """Write a cohort of simulated k-space, marked as such: of synthetic patients, or of ACDC's magnitude images."""
+    from cohort.synthetic.from_acdc import simulate_from_acdc
+    from cohort.synthetic.study import DEMO_CENTERS, simulate_cohort
+
+    with bars() as advance:
+        if from_acdc is None:
+            n_scans = len(DEMO_CENTERS) * per_center * 3
+            paths = simulate_cohort(
+                out, patients_per_center=per_center, seed=seed, progress=counted(advance, "simulate", n_scans)
+            )
+        else:
+            names = acdc_names(patients)
+            progress = counted(advance, "simulate", len(names))
+            paths = simulate_from_acdc(from_acdc, out, patients=names, pixel_mm=pixel_mm, seed=seed, progress=progress)
+    console.print(f"{len(paths)} scans in {out}")
+
+
+def acdc_names(patients: str) -> list[str]:
+    """Folder names of the ACDC patients asked for."""
+    from cohort.acdc import split
+
+    known = split()
+    if patients in known:
+        return known[patients]
+    everyone = sorted(name for names in known.values() for name in names)
+    if patients == "all":
+        return everyone
+    names = [name.strip() for name in patients.split(",")]
+    unknown = [name for name in names if name not in everyone]
+    if unknown:
+        raise ConfigProblem(
+            f"ACDC has no patient {unknown[0]!r}; expected all, training, validation, or names such as patient001"
+        )
+    return names
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
+    """Write a run's report again from its results, without computing anything."""
+    from cohort.records import MissingFile
+    from reports.study import write_study_report
+
+    path = run_dir / "results.json"
+    if not path.is_file():
+        raise MissingFile(path, "no results; is this the folder of a finished run?")
+    page, pdf = write_study_report(run_dir, json.loads(path.read_text(encoding="utf-8")))
+    console.print(f"{page}\n{pdf}", soft_wrap=True)
+
+
+@train_app.command("cardiomm")
+def train_cardiomm(
+    out: Annotated[Path, typer.Option(help="Folder for weights, log and state; an interrupted training goes on.")],
+    acdc: Annotated[
+        Path | None, typer.Option(help="ACDC training folder; leave out to train on phantoms only.")
+    ] = None,
+    phantoms: Annotated[int, typer.Option(help="Synthetic patients.")] = 24,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 10_000,
+    max_minutes: Annotated[float, typer.Option(help="The schedule ends at this time at the latest.")] = float("inf"),
+    seed: Annotated[int, typer.Option(help="Fixes data, masks and initial weights.")] = 2025,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+) -> None:
+    """Train the reconstruction network on simulated k-space with all masks and accelerations mixed."""
+    from flows.train import train_reconstruction
+    from recon.training import TrainingOptions
+
+    options = TrainingOptions(steps=steps, max_minutes=max_minutes, seed=seed)
+    with bars() as advance:
+        path = train_reconstruction(
+            acdc=acdc,
+            n_phantoms=phantoms,
+            out=out,
+            options=options,
+            device=device,
+            threads=threads or None,
+            progress=lambda step, total, loss: advance("train", step, total, f"loss {loss:.4f}"),
+        )
+    console.print(f"weights: {path}", soft_wrap=True)
+
+
+def run_validation(config: Any, *, resume: bool) -> None:
+    """Run with progress bars, print the table and the report's path, and leave with the right status."""
+    from flows.validate import validate as run
+
+    with bars() as advance:
+        summary = run(config, resume=resume, advance=advance)
+    print_verdicts(summary.results)
+    console.print(f"report: {summary.folder / 'report' / 'index.html'}", soft_wrap=True)
+    if summary.n_failed:
+        console.print(
+            f"{summary.n_failed} entries in {summary.folder / 'failures.csv'}", style="bold yellow", soft_wrap=True
+        )
+    raise typer.Exit(summary.exit_status)
+
+
+def print_verdicts(results: dict[str, Any]) -> None:
+    """Phenotypes by arm: bias and limits of the difference from fully sampled, with the verdict."""
+    from reports.tables import arm_short, limits, number, phenotype_label
+
+    arms = [arm for arm in results["arms"] if arm["method"] != "fully_sampled"]
+    rows = {(row["phenotype"], row["arm"]): row for row in results["agreement"] if row["against"] == "fully_sampled"}
+    table = Table(title="Accelerated minus fully sampled: verdict, bias, limits of agreement")
+    table.add_column("")
+    for arm in arms:
+        table.add_column(arm_short(arm))
+    for name in dict.fromkeys(phenotype for phenotype, _ in rows):
+        cells = []
+        for arm in arms:
+            row = rows.get((name, arm["arm"]))
+            if row is None or row["bias"] is None:
+                cells.append("-")
+                continue
+            bias = number(row["bias"]["estimate"], 1, signed=True)
+            within = limits(row, 1) if row["lower_limit"] else ""
+            cells.append(f"{row['verdict']}\n{bias} {within}")
+        table.add_row(phenotype_label(name), *cells)
+    Console().print(table)
+    for sentence in results["study"]["verdict_sentences"]:
+        Console().print(f"- {sentence}", markup=False, highlight=False)
+
+
+@contextmanager
+def bars() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Progress bars, one a stage, made when a stage first reports; plain without a terminal."""
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[scan]}"), console=console, transient=False) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(stage: str, done: int, total: int, scan: str) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=total, scan="")
+            progress.update(tasks[stage], completed=done, total=total, scan=scan)
+
+        yield advance
+
+
+def counted(advance: Callable[[str, int, int, str], None], stage: str, total: int) -> Callable[[str], None]:
+    """A callback that counts its calls on one bar."""
+    done = 0
+
+    def progress(scan: str) -> None:
+        nonlocal done
+        done += 1
+        advance(stage, done, total, scan)
+
+    return progress

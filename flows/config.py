@@ -1,0 +1,271 @@
+"""What is a run told to do? The only place that reads configuration files and the environment."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cohort.records import ConfigProblem, MissingFile
+from recon.inference import METHODS
+from recon.sampling import PATTERNS
+
+FULLY_SAMPLED = "fully_sampled"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to reconstruct: a method, a mask pattern and a nominal acceleration."""
+
+    method: str
+    pattern: str
+    acceleration: float
+
+    @property
+    def name(self) -> str:
+        """Name in files and tables, for instance ``cardiomm_ktGaussian16``."""
+        return FULLY_SAMPLED if self.method == FULLY_SAMPLED else f"{self.method}_{self.pattern}{self.acceleration:g}"
+
+
+REFERENCE = Arm(FULLY_SAMPLED, "none", 1.0)
+
+
+@dataclass(frozen=True)
+class Undersampling:
+    """Masks: ``patterns`` are pairs of pattern and nominal acceleration; ``seed`` draws the k-t Gaussian ones."""
+
+    patterns: tuple[tuple[str, float], ...] = (("Uniform", 8.0), ("ktGaussian", 16.0), ("ktRadial", 24.0))
+    n_calibration: int = 20
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Methods compared, CardioMM weights (empty for the shipped ones) and where CLIP lies, if its texts are wanted."""
+
+    methods: tuple[str, ...] = ("zero_filled", "sense", "cardiomm")
+    weights: str = ""
+    clip_folder: str = ""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """nnU-Net v2 result folder, empty for the shipped one."""
+
+    model_folder: str = ""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Confidence of intervals, one-sided level of tests, margins file (empty for the proposed margins), bootstrap."""
+
+    confidence: float = 0.95
+    alpha: float = 0.05
+    margins: str = ""
+    minimum_patients: int = 6
+    n_resamples: int = 2000
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which scans of the cohort; empty means all."""
+
+    center: tuple[str, ...] = ()
+    vendor: tuple[str, ...] = ()
+    field_t: tuple[float, ...] = ()
+    disease: tuple[str, ...] = ()
+    modality: tuple[str, ...] = ()
+    patient: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Running:
+    """How, not what: nothing here changes a number.
+
+    Attributes
+    ----------
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    workers
+        Scans in work at once; 0 for one a core (one on a GPU).
+    retries
+        Times a stage is tried again after a failure of the machine (never after bad input).
+    keep_images
+        Keep reconstructed images of all arms; False removes them once they are measured.
+    """
+
+    device: str = "auto"
+    workers: int = 0
+    retries: int = 2
+    keep_images: bool = True
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Everything a validation needs; relative paths are relative to the configuration file."""
+
+    name: str
+    cohort: Path
+    out: Path
+    title: str = ""
+    select: Selection = field(default_factory=Selection)
+    undersampling: Undersampling = field(default_factory=Undersampling)
+    reconstruction: Reconstruction = field(default_factory=Reconstruction)
+    segmentation: Segmentation = field(default_factory=Segmentation)
+    statistics: Statistics = field(default_factory=Statistics)
+    running: Running = field(default_factory=Running)
+
+    def __post_init__(self) -> None:
+        for method in self.reconstruction.methods:
+            if method not in METHODS:
+                raise ConfigProblem(
+                    f"reconstruction.methods: unknown method {method!r}; known are {', '.join(METHODS)}"
+                )
+        for pattern, acceleration in self.undersampling.patterns:
+            if pattern not in PATTERNS:
+                raise ConfigProblem(
+                    f"undersampling.patterns: unknown pattern {pattern!r}; known are {', '.join(PATTERNS)}"
+                )
+            if not acceleration > 1:
+                raise ConfigProblem(f"undersampling.patterns: acceleration must be above 1, got {acceleration:g}")
+        if len(set(self.arms())) != len(self.arms()):
+            raise ConfigProblem("the same method, pattern and acceleration is asked for twice")
+        if not 0.5 < self.statistics.confidence < 1 or not 0 < self.statistics.alpha < 0.5:
+            raise ConfigProblem("statistics: confidence must lie between 0.5 and 1, alpha between 0 and 0.5")
+
+    def arms(self) -> tuple[Arm, ...]:
+        """Every accelerated arm, methods in the order given, accelerations within them."""
+        return tuple(
+            Arm(method, pattern, float(acceleration))
+            for method in self.reconstruction.methods
+            for pattern, acceleration in self.undersampling.patterns
+        )
+
+    def science(self) -> dict[str, Any]:
+        """The part that decides the numbers, as plain types; its hash identifies what was asked."""
+        return {
+            "select": asdict(self.select),
+            "undersampling": asdict(self.undersampling),
+            "reconstruction": asdict(self.reconstruction),
+            "segmentation": asdict(self.segmentation),
+            "statistics": asdict(self.statistics),
+        }
+
+
+SECTIONS: Mapping[str, type] = {
+    "select": Selection,
+    "undersampling": Undersampling,
+    "reconstruction": Reconstruction,
+    "segmentation": Segmentation,
+    "statistics": Statistics,
+    "running": Running,
+}
+PATH_KEYS = (
+    ("reconstruction", "weights"),
+    ("reconstruction", "clip_folder"),
+    ("segmentation", "model_folder"),
+    ("statistics", "margins"),
+)
+
+
+def load_config(path: Path) -> ValidationConfig:
+    """Read a validation's TOML file.
+
+    Raises
+    ------
+    MissingFile
+        There is no such file.
+    ConfigProblem
+        It is no TOML, lacks the study's name or the cohort, or has a key or a value that means nothing here.
+    """
+    if not path.is_file():
+        raise MissingFile(path, "no such configuration; see docs/validate.md for an example")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
+    return config_from_table(table, base=path.resolve().parent, origin=str(path))
+
+
+def config_from_table(table: Mapping[str, Any], *, base: Path, origin: str) -> ValidationConfig:
+    """Check and convert a parsed table; relative paths are taken from ``base``."""
+    known = {"study", *SECTIONS}
+    unknown = sorted(set(table) - known)
+    if unknown:
+        raise ConfigProblem(f"{origin}: unknown section {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    study = table.get("study", {})
+    for key in ("name", "cohort", "out"):
+        if not isinstance(study.get(key), str) or not study[key]:
+            raise ConfigProblem(f'{origin}: [study] needs {key} = "..."')
+    extra = sorted(set(study) - {"name", "title", "cohort", "out"})
+    if extra:
+        raise ConfigProblem(f"{origin}: [study] has unknown key {', '.join(extra)}")
+    sections = {
+        name: section(kind, table.get(name, {}), where=f"{origin}: [{name}]") for name, kind in SECTIONS.items()
+    }
+    for part, key in PATH_KEYS:
+        value = getattr(sections[part], key)
+        if value:
+            object.__setattr__(sections[part], key, str((base / value).resolve()))
+    return ValidationConfig(
+        name=study["name"],
+        title=str(study.get("title", "")),
+        cohort=(base / study["cohort"]).resolve(),
+        out=(base / study["out"]).resolve(),
+        **sections,
+    )
+
+
+def section(kind: type, values: Any, *, where: str) -> Any:
+    """One section as its dataclass: only known keys, of the default's type."""
+    if not isinstance(values, Mapping):
+        raise ConfigProblem(f"{where}: expected a table")
+    defaults = kind()
+    known = {f.name for f in fields(defaults)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigProblem(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return kind(**{key: like(getattr(defaults, key), value, where=f"{where} {key}") for key, value in values.items()})
+
+
+def like(default: Any, value: Any, *, where: str) -> Any:
+    """Convert lists to tuples and integers to floats where the default says so; refuse other types."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list):
+            raise ConfigProblem(f"{where}: expected a list, got {value!r}")
+        if default and isinstance(default[0], tuple):
+            if not all(isinstance(row, list) and len(row) == 2 for row in value):
+                raise ConfigProblem(f'{where}: expected pairs such as ["Uniform", 8]')
+            return tuple((str(pattern), float(acceleration)) for pattern, acceleration in value)
+        return tuple(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default):
+        raise ConfigProblem(f"{where}: expected {type(default).__name__}, got {value!r}")
+    return value
+
+
+def prepare_environment() -> None:
+    """Set what Prefect and nnU-Net read from the environment, before they are imported; what the user set stays.
+
+    Without a Prefect server of the user's, Prefect starts its embedded one (SQLite) for the time of the run.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "cardioval" / "prefect"
+    for key, value in {
+        "PREFECT_HOME": str(state),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_LEVEL": "ERROR",
+        "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_CLI_PROMPT": "false",
+        "nnUNet_compile": "f",
+    }.items():
+        os.environ.setdefault(key, value)
+
+
+def worker_count(running: Running, *, on_gpu: bool) -> int:
+    """Scans in work at once."""
+    if running.workers > 0:
+        return running.workers
+    return 1 if on_gpu else max(1, len(os.sched_getaffinity(0)))

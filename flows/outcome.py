@@ -1,0 +1,204 @@
+"""What does a run leave behind? The table, the results, the failures, the record of the run and the report."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomli_w
+
+from cohort.atomic import replacing, write_text
+from cohort.phenotypes import VOCABULARY
+from flows.analysis import analyse
+from flows.caching import read_manifest
+from flows.config import REFERENCE, ValidationConfig
+from flows.margins import load_margins
+from reports.study import write_study_report
+
+COLUMNS = [
+    "study",
+    "center",
+    "vendor",
+    "field_t",
+    "disease",
+    "patient",
+    "scan",
+    "modality",
+    "method",
+    "pattern",
+    "acceleration",
+    "effective_acceleration",
+    "phenotype",
+    "unit",
+    "value",
+    "status",
+    "reason",
+]
+TEXT = [c for c in COLUMNS if c not in ("field_t", "acceleration", "effective_acceleration", "value")]
+GALLERY_PATIENTS = 6
+FAILURE_COLUMNS = ("center", "patient", "scan", "file", "stage", "reason")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scan that could not be used: its columns, the file, where it failed and why, and what is missing because of
+    it."""
+
+    columns: Mapping[str, Any]
+    file: str
+    stage: str
+    reason: str
+    phenotypes: tuple[str, ...]
+
+    def rows(self, config: ValidationConfig) -> list[dict[str, Any]]:
+        """A failed row for every planned phenotype of every arm."""
+        return [
+            {
+                **self.columns,
+                **asdict(arm),
+                "effective_acceleration": math.nan,
+                "phenotype": name,
+                "unit": VOCABULARY[name].unit,
+                "value": math.nan,
+                "status": "failed",
+                "reason": f"{self.file}: {self.reason}",
+            }
+            for arm in (REFERENCE, *config.arms())
+            for name in self.phenotypes
+        ]
+
+    def entry(self) -> dict[str, Any]:
+        """The line in the report and in failures.csv."""
+        scan = {key: str(self.columns[key] or "") for key in ("center", "patient", "scan")}
+        return {**scan, "file": self.file, "stage": self.stage, "reason": self.reason}
+
+
+def write_results(
+    config: ValidationConfig,
+    catalogue: pd.DataFrame,
+    manifests: list[Path],
+    failures: list[Failure],
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write measurements.parquet, results.json, failures.csv, run.toml and the report; return the results."""
+    measured = [read_manifest(path) for path in manifests]
+    table = measurement_table(
+        [row for m in measured for row in m["rows"]] + [r for f in failures for r in f.rows(config)]
+    )
+    with replacing(config.out / "measurements.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    margins = load_margins(Path(config.statistics.margins) if config.statistics.margins else None)
+    results = analyse(
+        table,
+        margins=margins,
+        confidence=config.statistics.confidence,
+        alpha=config.statistics.alpha,
+        minimum_patients=config.statistics.minimum_patients,
+        n_resamples=config.statistics.n_resamples,
+    )
+    results["study"] |= {
+        "name": config.name,
+        "title": config.title or config.name,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "simulated": simulated_kinds(manifests),
+    }
+    results["study"]["notes"] += geometry_notes(measured)
+    gone = [f.entry() for f in failures]
+    whole = {(f["center"], f["patient"], f["scan"]) for f in gone}
+    results["failures"] = gone + [
+        f | {"file": f["file"] or ""}
+        for f in results["failures"]
+        if (f["center"], f["patient"], f["scan"]) not in whole
+    ]
+    results["gallery"] = gallery(config, manifests, measured, results)
+    results["cohort"]["n_scans_found"] = len(catalogue)
+    results["provenance"] = dict(facts)
+    write_text(config.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_failures(config.out / "failures.csv", results["failures"])
+    write_run_record(config, facts)
+    write_study_report(config.out, results)
+    return results
+
+
+def measurement_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The tidy table with its columns in order and of one type each."""
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for column in TEXT:
+        table[column] = table[column].fillna("").astype(str)
+    for column in set(COLUMNS) - set(TEXT):
+        table[column] = pd.to_numeric(table[column]).astype("float64")
+    keys = ["center", "patient", "scan", "method", "acceleration", "pattern", "phenotype"]
+    return table.sort_values(keys, kind="stable").reset_index(drop=True)
+
+
+def simulated_kinds(manifests: list[Path]) -> list[str]:
+    """What kinds of simulated k-space were used, from the headers."""
+    kinds = {read_manifest(m.with_name("reconstruction.json"))["info"].get("Simulated") for m in manifests}
+    return sorted(str(kind) for kind in kinds if kind)
+
+
+def geometry_notes(measured: list[dict[str, Any]]) -> list[str]:
+    """Say how many scans' voxel sizes were looked up or assumed."""
+    counts = {kind: sum(m["confidence"] == kind for m in measured) for kind in ("table", "assumed")}
+    words = {
+        "table": "taken from the table of scanners",
+        "assumed": "assumed in part; absolute volumes and masses may be off",
+    }
+    return [f"Voxel size of {n} of {len(measured)} scans {words[kind]}." for kind, n in counts.items() if n]
+
+
+def gallery(
+    config: ValidationConfig, manifests: list[Path], measured: list[dict[str, Any]], results: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Pictures of the first patient of every center and of the patients whose ejection fraction moved most."""
+    everyone = sorted({(e["center"], e["patient"]) for m in measured for e in m["gallery"]})
+    first_of_center = list({center: (center, patient) for center, patient in reversed(everyone)}.values())
+    moved: dict[tuple[str, str], float] = {}
+    for row in results["agreement"]:
+        if row["phenotype"] == "lv_ef_percent" and row["against"] == REFERENCE.name:
+            for pair in row["pairs"]:
+                key, change = (pair["center"], pair["patient"]), abs(pair["test"] - pair["reference"])
+                moved[key] = max(moved.get(key, 0.0), change)
+    worst = sorted(moved, key=lambda key: -moved[key])
+    shown = list(dict.fromkeys([*sorted(first_of_center)[: GALLERY_PATIENTS - 1], *worst]))[:GALLERY_PATIENTS]
+    return [
+        {**entry, "path": (path.parent / entry["path"]).relative_to(config.out).as_posix()}
+        for path, m in zip(manifests, measured, strict=True)
+        for entry in m["gallery"]
+        if (entry["center"], entry["patient"]) in shown
+    ]
+
+
+def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
+    """failures.csv, with its header also where nothing failed."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, FAILURE_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(failures)
+    write_text(path, stream.getvalue())
+
+
+def write_run_record(config: ValidationConfig, facts: Mapping[str, Any]) -> None:
+    """run.toml: what was run, on what, by which versions, weights and hashes."""
+    record = {
+        "study": {"name": config.name, "title": config.title, "cohort": str(config.cohort), "out": str(config.out)},
+        **{name: without_none(part) for name, part in config.science().items()},
+        "running": asdict(config.running),
+        "provenance": without_none(dict(facts)),
+    }
+    write_text(config.out / "run.toml", tomli_w.dumps(record))
+
+
+def without_none(value: Any) -> Any:
+    """TOML has no null and knows lists, not tuples."""
+    if isinstance(value, Mapping):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_none(item) for item in value]
+    return value
