@@ -110,8 +110,9 @@ _NORMAL = {
 # What the expert labels of its 100 training patients give, by our count (LVEDV mL, EF %, mass g, RVEDV mL, RVEF %):
 # dilated 285 +- 47, 18 +- 7, 170 +- 31, 178 +- 66, 32 +- 17; hypertrophic 129 +- 34, 67 +- 9, 177 +- 54, 118 +- 33,
 # 60 +- 11; infarct 172 +- 42, 31 +- 8, 123 +- 18, 119 +- 35, 56 +- 10; right ventricle 107 +- 37, 55 +- 6, 77 +- 25,
-# 196 +- 48, 31 +- 15. The dilated hearts here are somewhat milder. Septum against free wall, width against length and base
-# motion are our choices within what is typical; hypertrophic mass: Olivotto et al. 2008, doi 10.1016/j.jacc.2008.04.047.
+# 196 +- 48, 31 +- 15. The dilated hearts here are milder. Septum against free wall, width against length and base
+# motion are our choices within what is typical; hypertrophic mass: Olivotto et al. 2008,
+# doi 10.1016/j.jacc.2008.04.047.
 _DISEASED = {
     "dilated": Cohort(
         edv_ml=(265, 45), ef=(0.26, 0.06), mass_g=(155, 26), rv_ef=(0.40, 0.07), heart_rate_bpm=(76, 12),
@@ -141,6 +142,8 @@ _TERRITORIES = {
 HYPERTROPHIC_WALL_MM = 15.0
 """A wall this thick defines hypertrophic cardiomyopathy in adults: Elliott et al. 2014, doi
 10.1093/eurheartj/ehu284."""
+OVERLOADED_RV_EF = 0.395
+"""Below 40 %: one of ACDC's two criteria of an abnormal right ventricle."""
 SMALLEST_RV_EDV_ML = 85.0
 """Lower end of what is seen in adults: women 130 +- 24 mL, Petersen et al. 2017."""
 TISSUE_SD = 0.03
@@ -295,6 +298,8 @@ def _draw_right(
     ef = _normal(rng, cohort.rv_ef, n_sd=1.8)
     stroke = stroke_ml + float(np.clip(rng.normal(0, 1.5), -4, 4))
     overload = disease == "rv_overload"
+    if overload:
+        ef = min(ef, OVERLOADED_RV_EF)
     # a weak left heart does not leave a tiny right one behind
     ef = min(ef, stroke / SMALLEST_RV_EDV_ML)
     return RightVentricle(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.atomic import write_text
-from cohort.synthetic.phantom import MUSCLE_DENSITY_G_PER_ML, Heart
+from cohort.synthetic.phantom import MUSCLE_DENSITY_G_PER_ML, Heart, quadrature
 from cohort.synthetic.population import Pose, SyntheticPatient
 from cohort.synthetic.rasterize import heart_axes
 from cohort.synthetic.segments import APEX_U, SEGMENTS, segment_of, spread
@@ -140,8 +140,8 @@ def wall_thickness_mm(heart: Heart, *, phase: float) -> dict[str, dict[str, floa
     straight line along the surface's normal to the epicardium; points whose normal leaves through the base plane are
     left out.
     """
-    theta = (np.arange(72) + 0.5) * 2 * np.pi / 72
-    u = APEX_U + (1 - APEX_U) * (np.arange(48) + 0.5) / 48
+    theta = (np.arange(60) + 0.5) * 2 * np.pi / 60
+    u = APEX_U + (1 - APEX_U) * (np.arange(40) + 0.5) / 40
     theta, u = (grid.ravel() for grid in np.meshgrid(theta, u, indexing="ij"))
     surfaces = heart.surfaces(theta, u, phase)
     radial = np.sqrt(surfaces.epicardium) - np.sqrt(surfaces.endocardium)
@@ -166,30 +166,40 @@ def volumes_between_ml(
     long axis.
 
     Along a ray from the axis the part between the planes is an interval, so only angle and axis are integrated
-    numerically (midpoint rule).
+    numerically, in panels that end where the planes meet the heart.
     """
-    n_theta, n_u = 180, 400
-    theta = ((np.arange(n_theta) + 0.5) * 2 * np.pi / n_theta)[:, None]
-    u = (heart.apex_u + (1 - heart.apex_u) * (np.arange(n_u) + 0.5) / n_u)[None, :]
-    surfaces = heart.surfaces(theta, u, phase)
-    first, second, axis = heart_axes(pose)
     length = float(heart.long_axis_mm(phase))
+    first, second, axis = heart_axes(pose)
+    reach = math.sqrt(
+        float(heart.surfaces(np.linspace(0, 2 * np.pi, 73)[:, None], np.linspace(0, 1, 21), phase)[2].max())
+    )
+    spans = [
+        (plane + lean) / axis[2] for plane in (low_mm, high_mm) for lean in _leans(reach * math.sin(pose.tilt_rad))
+    ]
+    ends = [(span + heart.length_mm / 2) / length for span in spans]
+    inside = np.clip([heart.apex_u, 0.0, 1.0, *ends], heart.apex_u, 1.0)
+    theta, u, weight = quadrature(tuple(np.unique(inside).tolist()), n_theta=120, n_panel=16)
+    surfaces = heart.surfaces(theta, u, phase)
     height = (u * length - heart.length_mm / 2) * axis[2]
     slope = first[2] * np.cos(theta) + second[2] * np.sin(theta) + 1e-15
-    ends = (low_mm - height) / slope, (high_mm - height) / slope
-    near, far = np.minimum(*ends), np.maximum(*ends)
-    cell = (2 * np.pi / n_theta) * (1 - heart.apex_u) / n_u * length / 2000
+    limits = (low_mm - height) / slope, (high_mm - height) / slope
+    near, far = np.minimum(*limits), np.maximum(*limits)
 
     def between(inner: Array, outer: Array) -> float:
         start = np.maximum(np.sqrt(inner), near)
         end = np.minimum(np.sqrt(outer), far)
-        return float((np.where(end > start, end**2 - start**2, 0)).sum() * cell)
+        return float((weight * np.where(end > start, end**2 - start**2, 0)).sum() * length / 2000)
 
     return (
         between(np.zeros_like(surfaces.endocardium), surfaces.endocardium),
         between(surfaces.endocardium, surfaces.epicardium),
         between(surfaces.epicardium, surfaces.right_cavity),
     )
+
+
+def _leans(rise_mm: float) -> tuple[float, ...]:
+    """Where between the axis and the edges of the heart a tilted plane is followed."""
+    return (-rise_mm, -rise_mm / 2, 0.0, rise_mm / 2, rise_mm)
 
 
 def write_truth(
@@ -264,7 +274,7 @@ def _normal_thickness(heart: Heart, theta: Array, u: Array, phase: float) -> Arr
         return x**2 + y**2 >= epicardium
 
     low, high = np.zeros_like(u), np.full_like(u, 60.0)
-    for _ in range(28):
+    for _ in range(24):
         middle = (low + high) / 2
         beyond = outside(middle)
         low, high = np.where(beyond, low, middle), np.where(beyond, middle, high)
