@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from cohort.records import MeasurementFailed, WeightsProblem
 
@@ -29,6 +30,7 @@ SHIPPED_MODEL = Path(__file__).with_name("weights")
 CHECKPOINT = "checkpoint_final.pth"
 HEART_MARGIN_PX = 16  # around the heart found in the first frame, on the model's grid: it moves by less in a cycle
 BACKGROUND_LOGIT = 1e4  # outside the region that was looked at; finite, so that interpolation beside it is, too
+SMALL_PART = 0.1  # what is smaller, compared with the largest thing labeled, is not searched for in later frames
 TRUSTED_MODULES = ("dynamic_network_architectures.architectures.", "torch.nn.")
 # what nnU-Net folders call the three structures, after removing everything but letters
 LABEL_NAMES = {
@@ -46,6 +48,7 @@ def segment(
     device: str = "auto",
     mirroring: bool = False,
     whole_field: bool = False,
+    largest_only: bool = True,
 ) -> NDArray[np.uint8]:
     """Label the left ventricle, its myocardium and the right ventricle in every slice of every frame.
 
@@ -68,6 +71,9 @@ def segment(
     whole_field : bool
         Look at the whole field of view in each frame. By default only in the first; in the others of a 2-D model only
         around the heart found there, which is several times faster.
+    largest_only : bool
+        Keep, in each frame, only the largest connected thing among all labeled (nnU-Net's usual post-processing): there
+        is one heart, and what lies elsewhere in the body is an error.
 
     Returns
     -------
@@ -93,7 +99,8 @@ def segment(
         logits = _predict(data, model, region if region is not None and region.fits(data.shape, properties) else None)
         if frame == 0 and not whole_field and len(model.configuration.patch_size) == 2:
             region = _heart_region(logits, properties, model)
-        labels[frame] = _to_image_grid(logits, properties, model)
+        found = _to_image_grid(logits, properties, model)
+        labels[frame] = _largest(found) if largest_only else found
     return labels
 
 
@@ -353,11 +360,14 @@ def _predict(data: torch.Tensor, model: _Model, region: _Region | None) -> torch
 
 
 def _heart_region(logits: torch.Tensor, properties: Mapping[str, Any], model: _Model) -> _Region | None:
-    """The in-plane box around all that is labeled, at least one patch large; None where there is nothing."""
+    """The in-plane box around all larger things labeled, at least one patch large; None where there is nothing."""
     labels: NDArray[np.uint8] = np.asarray(model.label_manager.convert_logits_to_segmentation(logits))
-    found: NDArray[np.bool_] = labels.max(axis=0) > 0
-    if not found.any():
+    n_voxels = (labels > 0).sum(axis=0)
+    parts, n_parts = ndimage.label(n_voxels)
+    if not n_parts:
         return None
+    sizes = ndimage.sum_labels(n_voxels, parts, np.arange(1, n_parts + 1))
+    found = np.isin(parts, 1 + np.flatnonzero(sizes > SMALL_PART * sizes.max()))
     box = []
     for axis, patch in enumerate(model.configuration.patch_size):
         where = np.flatnonzero(found.any(axis=1 - axis))
@@ -367,6 +377,15 @@ def _heart_region(logits: torch.Tensor, properties: Mapping[str, Any], model: _M
         box.append(slice(start, start + length))
     shape = (1, *logits.shape[1:])
     return _Region(box[0], box[1], shape, properties["bbox_used_for_cropping"])
+
+
+def _largest(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Labels (slices, y, x) of the largest part connected in 3-D, diagonals included; all others become background."""
+    parts, n_parts = ndimage.label(labels > 0, np.ones((3, 3, 3)))
+    if n_parts < 2:
+        return labels
+    sizes = np.bincount(parts.ravel())[1:]
+    return np.where(parts == 1 + int(np.argmax(sizes)), labels, 0).astype(np.uint8)
 
 
 def _to_image_grid(logits: torch.Tensor, properties: dict[str, Any], model: _Model) -> NDArray[np.uint8]:

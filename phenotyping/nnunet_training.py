@@ -100,7 +100,7 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
         self.initial_lr = 2e-3
         self.num_iterations_per_epoch = STEPS_PER_EPOCH
         self.num_val_iterations_per_epoch = 4
-        self.oversample_foreground_percent = 0.5
+        self.oversample_foreground_percent = 0.33
         self.save_every = 2
         self.report: Progress = _silent
         self.seed = 0
@@ -112,14 +112,16 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
 
     @staticmethod
     def get_training_transforms(*args: Any, **kwargs: Any) -> Any:
-        """nnU-Net's augmentation, with blur and low resolution more often, aliasing and inverted contrast added."""
+        """nnU-Net's augmentation; blur and low resolution more often, mirroring less (anatomy is not mirrored), artifacts."""
         transforms = nnunet_library().nnUNetTrainer.get_training_transforms(*args, **kwargs)
         more_often = {"GaussianBlurTransform": 0.3, "SimulateLowResolutionTransform": 0.3, "GammaTransform": 0.3}
-        for item in transforms.transforms:
+        for index, item in enumerate(transforms.transforms):
             if isinstance(item, RandomTransform):
                 name = type(item.transform).__name__
                 item.apply_probability = more_often.get(name, item.apply_probability)
-        added = [RandomTransform(Undersample(), 0.25), RandomTransform(InvertContrast(), 0.1)]
+            elif type(item).__name__ == "MirrorTransform":
+                transforms.transforms[index] = RandomTransform(item, 0.25)
+        added = [RandomTransform(Undersample(), 0.15), RandomTransform(InvertContrast(), 0.05)]
         transforms.transforms[1:1] = added  # after the spatial transform
         return transforms
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from cohort.records import MeasurementFailed, WeightsProblem
 from phenotyping.nnunet import SHIPPED_MODEL, load_checkpoint_safely, model_identity, segment
@@ -64,6 +65,14 @@ def test_whole_field_and_region_around_the_heart_agree(heart: np.ndarray, labels
     whole = segment(heart, spacing_mm=SPACING_MM, device="cpu", whole_field=True)
     np.testing.assert_array_equal(whole[0], labels[0])
     assert (whole == labels).mean() > 0.995
+
+
+def test_only_one_heart_is_kept(heart: np.ndarray, labels: np.ndarray) -> None:
+    """What is labeled is one connected thing, a part of what the network alone would label."""
+    everything = segment(heart, spacing_mm=SPACING_MM, device="cpu", largest_only=False)
+    for frame, raw in zip(labels, everything, strict=True):
+        assert ndimage.label(frame > 0, np.ones((3, 3, 3)))[1] == 1
+        np.testing.assert_array_equal(frame[frame > 0], raw[frame > 0])
 
 
 def test_spacing_is_slice_y_x() -> None:
