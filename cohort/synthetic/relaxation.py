@@ -1,7 +1,7 @@
 """How bright is a tissue in a cine, in a MOLLI series, in a T2-prepared series?
 
 `cohort` imports no other room, so these few formulas are written here once more, independently of
-`recon.signal_models`; that both give the same numbers is a test of `tests/recon`.
+`recon.signal_models`; `tests/cohort/test_synthetic_relaxation.py` shows that both give the same numbers.
 """
 
 import math
@@ -40,8 +40,7 @@ def bssfp_signal(
 
     Notes
     -----
-    Freeman and Hill 1971, doi 10.1016/0022-2364(71)90026-0; Scheffler and Lehnhardt 2003, doi
-    10.1007/s00330-003-1957-x.
+    Freeman and Hill, J Magn Reson 4:366 (1971); Scheffler and Lehnhardt 2003, doi 10.1007/s00330-003-1957-x.
     """
     t1, t2 = np.asarray(t1_ms, dtype=np.float64), np.asarray(t2_ms, dtype=np.float64)
     angle = math.radians(flip_deg)

@@ -13,6 +13,7 @@ from cohort.synthetic.relaxation import (
     molli_times_ms,
     t2_prepared_signal,
 )
+from recon.signal_models import bssfp_steady_state, exponential_decay, look_locker
 
 
 def test_bssfp_tends_to_the_limit_of_short_repetition() -> None:
@@ -59,3 +60,16 @@ def test_fat_is_opposed_in_some_pass_bands_only() -> None:
     assert fat_sign(field_t=0.55, tr_ms=3.0) == 1  # 0.25 turns
     assert fat_sign(field_t=3.0, tr_ms=3.0) == -1  # 1.34 turns
     assert fat_sign(field_t=5.0, tr_ms=3.0) == 1  # 2.2 turns
+
+
+def test_both_rooms_have_the_same_signals() -> None:
+    t1, t2 = np.array([290.0, 1000.0, 1550.0]), np.array([85.0, 50.0, 250.0])
+    ours = bssfp_signal(t1, t2, density=0.9, flip_deg=45, tr_ms=3.1, te_ms=1.4)
+    theirs = bssfp_steady_state(t1_ms=t1, t2_ms=t2, flip_deg=45, tr_ms=3.1, te_ms=1.4, proton_density=0.9)
+    assert np.allclose(ours, theirs, rtol=1e-12)
+    times = molli_times_ms(rr_ms=820.0)
+    star = apparent_t1_ms(t1, t2)
+    recovery = look_locker(times, a=0.5 * star / t1, b=0.5 * (1 + star / t1), t1_star_ms=star)
+    assert np.allclose(look_locker_signal(t1, star, amplitude=0.5, times_ms=times), recovery.T, rtol=1e-12)
+    decay = exponential_decay([0, 35, 55], t_ms=t2, amplitude=0.3)
+    assert np.allclose(t2_prepared_signal(t2, amplitude=0.3, times_ms=[0, 35, 55]), decay.T, rtol=1e-12)
