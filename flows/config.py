@@ -262,6 +262,8 @@ def prepare_environment() -> None:
         "nnUNet_compile": "f",
     }.items():
         os.environ.setdefault(key, value)
+    # Prefect's server cannot open its database in a folder that does not exist, and says only that it timed out
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
 def worker_count(running: Running, *, on_gpu: bool) -> int:

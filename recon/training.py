@@ -286,6 +286,9 @@ def simulate(
     extent = [n * s for n, s in zip(image.shape, source.spacing_mm, strict=True)]
     zoom = rng.uniform(0.7, 1.05)
     pixel = max(extent[0] / matrix[0], extent[1] / matrix[1], 1.5) * zoom
+    if np.iscomplexobj(source.image):
+        # signed objects are not interpolated, so they are acquired coarser than their grid
+        pixel = max(pixel, 1.35 * max(source.spacing_mm))
     fov = (pixel * matrix[0], pixel * matrix[1])
     image, spacing = crop(image, source.spacing_mm, fov, rng=rng)
     if rng.random() < 0.5:
