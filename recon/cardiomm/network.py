@@ -213,8 +213,15 @@ class ProjectionHead(nn.Module):
 
 
 def calibration_region(kspace: Tensor, *, n_calibration: int, family: Family) -> Tensor:
-    """Keep the central columns (or the central square for radial masks), zero elsewhere; start at (n - c + 1) // 2."""
+    """Keep the central columns (or the central square for radial masks), zero elsewhere; start at (n - c + 1) // 2.
+
+    Of an odd axis and an even width this is one column past the lines that the published masks sample, so the last
+    column may be empty; released networks were trained that way.
+    """
     nx, ny = kspace.shape[-2:]
+    longest = min(nx, ny) if family == "radial" else ny
+    if n_calibration > longest:
+        raise ValueError(f"expected a calibration region of at most {longest} for {nx} x {ny}, got {n_calibration}")
     keep = torch.zeros((nx, ny), dtype=torch.bool, device=kspace.device)
     columns = slice((ny - n_calibration + 1) // 2, (ny - n_calibration + 1) // 2 + n_calibration)
     rows = slice(None)

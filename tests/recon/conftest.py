@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from recon.cardiomm.network import CardioMM, CardioMMSize
 from recon.fourier import fft2c
 
 
@@ -43,3 +45,30 @@ def make_coil_phantom(
 def coil_phantom() -> CoilPhantom:
     """Two frames, two slices, six coils, 64 x 48."""
     return make_coil_phantom(n_slices=2)
+
+
+TINY = CardioMMSize(
+    n_cascades=2,
+    n_features=4,
+    level_widths=(6, 8, 8),
+    prompt_widths=(4, 4, 4),
+    prompt_sizes=(8, 4, 4),
+    sensitivity_features=4,
+    sensitivity_level_widths=(4, 4, 8),
+    sensitivity_prompt_widths=(4, 4, 4),
+    n_prompts=(2, 3, 2),
+    embedding_width=8,
+    encoder_width=512,
+)
+
+
+@pytest.fixture
+def tiny_cardiomm() -> CardioMM:
+    """A CardioMM of some thousand random weights, both texts in effect; the global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        network = CardioMM(TINY)
+        for name, weight in network.named_parameters():
+            if name.endswith((".gamma", ".beta")):  # zero at first, which hides the metadata
+                torch.nn.init.normal_(weight, std=0.5)
+    return network.eval().requires_grad_(False)
