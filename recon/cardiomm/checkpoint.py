@@ -3,16 +3,16 @@
 import hashlib
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from cohort.atomic import replacing
 from cohort.records import WeightsProblem
-from recon.cardiomm.network import CardioMM, CardioMMSize
+from recon.cardiomm.network import CardioMM, CardioMMSize, EmbeddingNorm
 
 NETWORK_PREFIX = "metausunetlight."
 HEAD_PREFIXES = ("lm_head_meta.", "lm_head_us.")
@@ -58,9 +58,15 @@ def load_cardiomm(path: str | os.PathLike[str], *, device: str | torch.device = 
     """
     path = Path(path)
     content = read_checkpoint(path)
-    network = CardioMM(checkpoint_size(content, path=path))
+    size = checkpoint_size(content, path=path)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+        network = CardioMM(size)
     weights = network_weights(content["state_dict"])
-    missing, unexpected = network.load_state_dict(weights, strict=False)
+    try:
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1][:200]
+        raise WeightsProblem(path, f"weights do not fit the stated size: {reason}") from error
     if missing or unexpected:
         raise WeightsProblem(
             path, f"not a CardioMM network of the stated size: lacks {missing[:3]}, has unknown {unexpected[:3]}"
@@ -88,17 +94,8 @@ def save_cardiomm(path: str | os.PathLike[str], network: CardioMM, *, notes: Map
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Save to a temporary file in the same folder, then rename: a half-written file never bears the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        torch.save(dict(content), temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -130,7 +127,23 @@ def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
         for name, ours in PUBLISHED_NAMES.items()
         if name in hyper
     }
-    return CardioMMSize(**known, embedding_norm=hyper.get(OUR_NORM_KEY, "sign"))
+    norm = hyper.get(OUR_NORM_KEY, "sign")
+    if norm not in get_args(EmbeddingNorm):
+        raise WeightsProblem(path, f"{OUR_NORM_KEY} {norm!r} is unknown; expected one of {get_args(EmbeddingNorm)}")
+    default = CardioMMSize()
+    for published, ours in PUBLISHED_NAMES.items():
+        if ours in known and not same_kind(known[ours], getattr(default, ours)):
+            raise WeightsProblem(
+                path, f"{published} is {hyper[published]!r}; expected numbers like {getattr(default, ours)}"
+            )
+    return CardioMMSize(**known, embedding_norm=norm)
+
+
+def same_kind(value: Any, example: int | tuple[int, ...]) -> bool:
+    """A positive whole number like the example, or as many of them."""
+    if isinstance(example, tuple):
+        return isinstance(value, tuple) and len(value) == len(example) and all(same_kind(v, 1) for v in value)
+    return type(value) is int and value > 0
 
 
 def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
