@@ -226,15 +226,16 @@ def run_validation(config: Any, *, resume: bool) -> None:
 
 def print_verdicts(results: dict[str, Any]) -> None:
     """Phenotypes by arm: bias and limits of the difference from fully sampled, with the verdict."""
-    from reports.tables import arm_short, limits, number, phenotype_label
+    from reports.document import in_order
+    from reports.tables import arm_label, limits, number, phenotype_label
 
     arms = [arm for arm in results["arms"] if arm["method"] != "fully_sampled"]
     rows = {(row["phenotype"], row["arm"]): row for row in results["agreement"] if row["against"] == "fully_sampled"}
     table = Table(title="Accelerated minus fully sampled: verdict, bias, limits of agreement")
     table.add_column("")
     for arm in arms:
-        table.add_column(arm_short(arm))
-    for name in dict.fromkeys(phenotype for phenotype, _ in rows):
+        table.add_column(arm_label(arm))
+    for name in in_order(list(dict.fromkeys(phenotype for phenotype, _ in rows))):
         cells = []
         for arm in arms:
             row = rows.get((name, arm["arm"]))
@@ -243,11 +244,16 @@ def print_verdicts(results: dict[str, Any]) -> None:
                 continue
             bias = number(row["bias"]["estimate"], 1, signed=True)
             within = limits(row, 1) if row["lower_limit"] else ""
-            cells.append(f"{row['verdict']}\n{bias} {within}")
+            cells.append(f"{row['verdict']}\n{bias} {within}".strip())
         table.add_row(phenotype_label(name), *cells)
-    Console().print(table)
+    # a terminal's width wraps the table; a file or a pipe gets it whole
+    wide = Console() if sys.stdout.isatty() else Console(width=max(80, 30 + 26 * len(arms)))
+    wide.print(table)
+    if all(row["verdict"] == "too few" for row in rows.values()):
+        Console().print("No verdicts: too few patients for statistics.")
+        return
     for sentence in results["study"]["verdict_sentences"]:
-        Console().print(f"- {sentence}", markup=False, highlight=False)
+        Console().print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from cohort.synthetic.study import DEMO_CENTERS, Center, ScanPlan, simulate_coho
 from flows.caching import is_complete, stage_key, write_manifest
 from flows.config import Reconstruction, Undersampling, ValidationConfig
 
-DEMO_VERSION = 1
+DEMO_VERSION = 2
 DEMO_SEED = 7
 TITLE = "Demonstration: accelerated cardiac MRI of synthetic patients"
 
@@ -28,9 +28,9 @@ def demo_config(out: Path, *, smoke: bool) -> ValidationConfig:
 
 
 def demo_plan(*, smoke: bool) -> tuple[tuple[Center, ...], int, ScanPlan]:
-    """Centers, patients a center, and what is scanned: 4 x 3 patients, or 2 x 1 with fewer frames and slices."""
+    """Centers, patients a center, and what is scanned: 4 x 3 patients, or 2 x 1 with fewer frames."""
     if smoke:
-        return DEMO_CENTERS[1:3], 1, ScanPlan(n_frames=6, n_slices=4)
+        return DEMO_CENTERS[1:3], 1, ScanPlan(n_frames=5)
     return DEMO_CENTERS, 3, ScanPlan()
 
 

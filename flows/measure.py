@@ -17,7 +17,7 @@ from cohort.phenotypes import VOCABULARY
 from cohort.records import CardioValError
 from flows.caching import file_sha256, is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE
-from flows.stages import CINE, ScanJob, one_line
+from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from phenotyping.biomarkers import myocardial_t1, myocardial_t2
 from phenotyping.quality_control import overall, quality_control
 from phenotyping.relaxometry import fit_decay, fit_inversion_recovery
@@ -25,7 +25,7 @@ from phenotyping.volumes import VentricularVolumes, measure_volumes
 from phenotyping.wall_thickness import thickness_of_frame
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 1
+MEASUREMENT_VERSION = 3
 VOLUME_NAMES = [
     "lv_edv_ml",
     "lv_esv_ml",
@@ -125,7 +125,9 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path) -> Path
         if name == REFERENCE.name:
             shown = measured
         elif shown:
-            for path, entry in save_pictures(job, name, shown, measured, spacing=recon["geometry"]["spacing_mm"]):
+            for path, entry in save_pictures(
+                job, name, shown, measured, spacing=tuple(recon["geometry"]["spacing_mm"])
+            ):
                 files.append(path)
                 gallery.append({**entry, **{k: arm[k] for k in ("method", "pattern", "acceleration")}})
     rows += truth_rows(job, n_frames=recon["shape"][0])
@@ -198,7 +200,9 @@ def measure_cine(
     names = planned(CINE, n_frames=len(labels))
     values = [volume_value(volumes, name, warning) for name in VOLUME_NAMES if name in names]
     try:
-        wall = thickness_of_frame(labels[volumes.ed_frame], spacing_mm=spacing, convention="corrected")
+        wall = thickness_of_frame(
+            upright(labels[volumes.ed_frame]), spacing_mm=upright_spacing(spacing), convention="corrected"
+        )
         values += [
             checked("max_wall_thickness_mm", wall.global_max_mm, warning),
             checked("mean_wall_thickness_mm", wall.global_mean_mm, warning),
@@ -315,7 +319,7 @@ def truth_rows(job: ScanJob, *, n_frames: int) -> list[dict[str, Any]]:
 
 
 def save_pictures(
-    job: ScanJob, arm: str, reference: Measured, measured: Measured, *, spacing: list[float]
+    job: ScanJob, arm: str, reference: Measured, measured: Measured, *, spacing: tuple[float, float, float]
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Write each picture of an arm beside the fully sampled one of the same phase."""
     expected = {picture.phase: picture for picture in reference.pictures}
@@ -328,11 +332,11 @@ def save_pictures(
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
-                reference=first.image,
-                image=picture.image,
-                labels_reference=first.labels,
-                labels_image=picture.labels,
-                spacing_mm=np.asarray(spacing, dtype=np.float64),
+                reference=upright(first.image),
+                image=upright(picture.image),
+                labels_reference=upright(first.labels),
+                labels_image=upright(picture.labels),
+                spacing_mm=np.asarray(upright_spacing(spacing)),
             )
         entry = {"center": job.center, "patient": job.patient, "modality": job.modality}
         yield (

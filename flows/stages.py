@@ -31,7 +31,7 @@ from recon.inference import reconstruct
 from recon.sampling import effective_acceleration, undersampling_mask
 
 RECONSTRUCTION_VERSION = 1
-SEGMENTATION_VERSION = 1
+SEGMENTATION_VERSION = 2
 CINE = "cine"
 
 
@@ -220,11 +220,13 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
         image, spacing, _ = read_image(job.folder / arm["image"])
         try:
             shown = image if job.modality == CINE else segmentation_image(image, modality=job.modality)
-            labels = segment(
-                shown,
-                spacing_mm=spacing,
-                model_folder=config.segmentation.model_folder or None,
-                device=config.running.device,
+            labels = upright(
+                segment(
+                    upright(shown),
+                    spacing_mm=upright_spacing(spacing),
+                    model_folder=config.segmentation.model_folder or None,
+                    device=config.running.device,
+                )
             )
         except (CardioValError, ValueError) as problem:
             arms[name] = {"status": "failed", "reason": one_line(problem)}
@@ -234,6 +236,20 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
         files.append(path)
         arms[name] = {"status": "ok", "reason": "", "labels": path.name}
     return write_manifest(manifest, key=key, files=files, content={"arms": arms})
+
+
+def upright(array: NDArray[Any]) -> NDArray[Any]:
+    """Swap y and x: images as they are looked at, readout downward and phase encoding to the right; and back again.
+
+    Short-axis scans are encoded across the body, so (y, x) arrays lie on their side. Networks and anatomical conventions
+    (which side is anterior) expect them upright.
+    """
+    return np.ascontiguousarray(array.swapaxes(-1, -2))
+
+
+def upright_spacing(spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The spacing of an upright image."""
+    return spacing_mm[0], spacing_mm[2], spacing_mm[1]
 
 
 def one_line(problem: Exception) -> str:

@@ -282,15 +282,18 @@ def simulate(
     source: TrainingImage, *, matrix: tuple[int, int], n_coils: int, rng: np.random.Generator
 ) -> NDArray[np.complex64]:
     """One object -> k-space (coils, ny, nx): random zoom, shift, mirroring, gamma, coils and noise."""
-    image = source.image
-    extent = [n * s for n, s in zip(image.shape, source.spacing_mm, strict=True)]
+    image, spacing = source.image, source.spacing_mm
+    if rng.random() < 0.5:
+        # phase encoding may run along either axis of the anatomy
+        image, spacing = image.T, spacing[::-1]
+    extent = [n * s for n, s in zip(image.shape, spacing, strict=True)]
     zoom = rng.uniform(0.7, 1.05)
     pixel = max(extent[0] / matrix[0], extent[1] / matrix[1], 1.5) * zoom
     if np.iscomplexobj(source.image):
         # signed objects are not interpolated, so they are acquired coarser than their grid
-        pixel = max(pixel, 1.35 * max(source.spacing_mm))
+        pixel = max(pixel, 1.35 * max(spacing))
     fov = (pixel * matrix[0], pixel * matrix[1])
-    image, spacing = crop(image, source.spacing_mm, fov, rng=rng)
+    image, spacing = crop(image, spacing, fov, rng=rng)
     if rng.random() < 0.5:
         image = image[::-1]
     if rng.random() < 0.5:

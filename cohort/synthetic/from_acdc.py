@@ -19,6 +19,8 @@ SIMULATED = "from magnitude images"
 DISEASE_OF_GROUP = {"NOR": "normal", "DCM": "dilated", "HCM": "hypertrophic", "MINF": "infarct", "RV": "rv_overload"}
 MYOCARDIUM_DENSITY_G_ML = 1.05
 LV, MYOCARDIUM, RV = 1, 2, 3
+PHASE_MARGIN = 1.1
+"""Field of view along phase encoding over the image's width."""
 
 
 def simulate_from_acdc(
@@ -77,10 +79,15 @@ def simulate_patient(
 ) -> Path:
     """Acquire and write one patient."""
     pitch, *native = patient.spacing_mm
-    size = patient.image.shape[2:]
-    matrix = (even(size[0] * native[0] / pixel_mm), even(size[1] * native[1] / pixel_mm))
+    picture, labels = patient.image, patient.labels
+    if native[0] * picture.shape[2] > native[1] * picture.shape[3]:
+        # phase encoding (y) runs along the shorter side, across the body, as on a scanner
+        picture, labels, native = picture.swapaxes(2, 3), labels.swapaxes(2, 3), native[::-1]
+    size = picture.shape[2:]
+    # what is cut at the side of an image must not touch the other side of the field of view
+    matrix = (even(PHASE_MARGIN * size[0] * native[0] / pixel_mm), even(size[1] * native[1] / pixel_mm))
     fov = (matrix[0] * pixel_mm, matrix[1] * pixel_mm)
-    image = interpolate_object(patient.image, 1.5 * max(native) / pixel_mm)
+    image = interpolate_object(picture, 1.5 * max(native) / pixel_mm)
     spacing = (native[0] * size[0] / image.shape[2], native[1] * size[1] / image.shape[3])
     kspace = acquire(
         image,
@@ -111,7 +118,7 @@ def simulate_patient(
         kspace,
         info=info,
         truth=expert_truth(patient),
-        truth_labels=resample_labels(patient.labels, (native[0], native[1]), matrix=matrix, pixel_mm=pixel_mm),
+        truth_labels=resample_labels(labels, (native[0], native[1]), matrix=matrix, pixel_mm=pixel_mm),
         spacing_mm=(pitch, pixel_mm, pixel_mm),
     )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cohort.synthetic.acquisition import Receiver, acquire
 from cohort.synthetic.population import DISEASES, SyntheticPatient, draw_patient
 from cohort.synthetic.rasterize import Grid, label_grid
-from cohort.synthetic.render import DIASTASIS_PHASE, fine_grid, mapping_labels, render_cine, render_mapping
+from cohort.synthetic.render import DIASTASIS_PHASE, Cine, fine_grid, mapping_labels, render_cine, render_mapping
 from cohort.synthetic.stack import plan_stack
 from cohort.synthetic.truth import cine_truth, mapping_truth, write_truth
 from cohort.synthetic.writing import PatientFolder, header_rows, write_diseases, write_scan
@@ -29,7 +29,7 @@ class Center:
     name, vendor, model, field_t
         Center001, vendor and model as in folder names, field strength in T.
     matrix, fov_mm
-        Acquired (ny, nx) and field of view (y, x).
+        Acquired (ny, nx) and field of view (y, x). Phase encoding y runs across the body, the readout x along it.
     receiver
         Coils and noise.
     slice_thickness_mm
@@ -152,7 +152,10 @@ def scan_cine(
     """Short-axis cine of one patient."""
     shape: Mapping[str, Any] = {"n_slices": plan.n_slices, "slice_thickness_mm": center.slice_thickness_mm}
     stack = plan_stack(patient, **shape)
-    cine = render_cine(patient, n_frames=plan.n_frames, matrix=center.matrix, fov_mm=center.fov_mm, rng=rng, **shape)
+    upright = render_cine(
+        patient, n_frames=plan.n_frames, matrix=center.matrix[::-1], fov_mm=center.fov_mm[::-1], rng=rng, **shape
+    )
+    cine = Cine(upright.images.swapaxes(-1, -2), upright.label_fractions.swapaxes(-1, -2))
     fine, coarse = fine_grid(center.matrix, center.fov_mm), Grid(center.matrix, center.fov_mm)
     labels = np.stack(
         [[label_grid(part, fine=fine, coarse=coarse) for part in frame] for frame in cine.label_fractions]
@@ -182,17 +185,22 @@ def scan_map(
     series = render_mapping(
         patient,
         kind=kind,
-        matrix=center.matrix,
-        fov_mm=center.fov_mm,
+        matrix=center.matrix[::-1],
+        fov_mm=center.fov_mm[::-1],
         n_slices=n_slices,
         slice_index=index,
         slice_thickness_mm=thickness,
     )
     fine, coarse = fine_grid(center.matrix, center.fov_mm), Grid(center.matrix, center.fov_mm)
+    images = series.images.swapaxes(-1, -2)
     fractions = mapping_labels(
-        patient, matrix=center.matrix, fov_mm=center.fov_mm, z_mm=stack.z_mm[index], slice_thickness_mm=thickness
-    )
-    level = float(np.abs(series.images).max(axis=0)[0][fractions[0, 0, 2] > 0.9].mean())
+        patient,
+        matrix=center.matrix[::-1],
+        fov_mm=center.fov_mm[::-1],
+        z_mm=stack.z_mm[index],
+        slice_thickness_mm=thickness,
+    ).swapaxes(-1, -2)
+    level = float(np.abs(images).max(axis=0)[0][fractions[0, 0, 2] > 0.9].mean())
     stem = f"{kind}map"
     save_truth(
         folder, stem, mapping_truth(patient, z_mm=stack.z_mm[index], phase=DIASTASIS_PHASE), patient=patient, seed=seed
@@ -200,7 +208,7 @@ def scan_map(
     return write_scan(
         folder,
         stem,
-        scan(series.images, center=center, fine=fine, signal_level=level, pitch_mm=stack.pitch_mm, rng=rng),
+        scan(images, center=center, fine=fine, signal_level=level, pitch_mm=stack.pitch_mm, rng=rng),
         info=header(center, n_slices=1, n_frames=len(series.times_ms), pitch_mm=thickness, patient=None),
         truth=None,
         truth_labels=label_grid(fractions[0], fine=fine, coarse=coarse)[None].reshape(1, 1, *center.matrix),
