@@ -25,9 +25,10 @@ sys.path.insert(0, str(ROOT))
 
 from cohort.acdc import read_patient, split  # noqa: E402
 from phenotyping.nnunet import model_identity, segment  # noqa: E402
-from phenotyping.nnunet_phantoms import phantom_cases  # noqa: E402
+from phenotyping.nnunet_phantoms import TRAINED_KINDS, phantom_cases  # noqa: E402
 
 STRUCTURES = {"LV cavity": 1, "myocardium": 2, "RV cavity": 3}
+PHANTOM_KINDS = (*TRAINED_KINDS, "T1sd", "T2mean", "T2last")
 BOOTSTRAP_SEED, PHANTOM_SEED, N_RESAMPLES = 7, 990_001, 2000
 
 
@@ -57,7 +58,8 @@ def held_acdc(folder: Path, model: Path | None, mirroring: bool) -> tuple[dict[s
 def new_phantoms(n_patients: int, model: Path | None, mirroring: bool) -> dict[str, dict[str, dict[str, float]]]:
     """Dice of newly drawn synthetic patients, by kind of image."""
     table: dict[str, dict[str, dict[str, float]]] = {}
-    for case in phantom_cases(n_patients, rng=np.random.default_rng(PHANTOM_SEED), report=lambda *_: None):
+    rng = np.random.default_rng(PHANTOM_SEED)
+    for case in phantom_cases(n_patients, rng=rng, report=lambda *_: None, kinds=PHANTOM_KINDS):
         found = segment(case.image[None], spacing_mm=case.spacing_mm, model_folder=model, mirroring=mirroring)[0]
         kind = case.name.rsplit("_", 1)[-1]
         table.setdefault(kind, {})[case.name] = {name: dice(case.labels, found, n) for name, n in STRUCTURES.items()}
@@ -94,7 +96,7 @@ def circumstances() -> dict[str, object]:
         "command": "python " + " ".join(["benchmarks/segmentation_dice.py", *_without_folders(sys.argv[1:])]),
         "commit": commit.stdout.strip(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in packages},
-        "machine": {"system": platform.platform(terse=True), "processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "torch_threads": torch.get_num_threads(),
     }
 

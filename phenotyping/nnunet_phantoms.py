@@ -1,6 +1,6 @@
 """Which synthetic images does the segmentation learn from? Cine and mapping images of drawn patients, noise and all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ from cohort.synthetic.render import fine_grid, mapping_labels, plan_stack, rende
 
 FIELDS_T = (0.55, 1.5, 3.0, 5.0)
 CINE_PHASES = {"cineED": 0, "cineES": 2}  # of 6 frames: end diastole and near end systole
+TRAINED_KINDS = ("cineED", "cineES", "T1mean", "T1last", "T1any", "T2first")
 N_CINE_FRAMES = 6
 N_CINE_SLICES = 5
 N_MAPPING_SLICES = 5
@@ -51,30 +52,37 @@ class _Protocol:
 
 
 def phantom_cases(
-    n_patients: int, *, rng: np.random.Generator, report: Callable[[str, int, int], None]
+    n_patients: int,
+    *,
+    rng: np.random.Generator,
+    report: Callable[[str, int, int], None],
+    kinds: Collection[str] = TRAINED_KINDS,
 ) -> Iterator[Case]:
-    """Draw patients over diseases and fields; each gives two cine volumes and four mapping images.
+    """Draw patients over diseases and fields; each gives cine volumes and mapping images.
 
     Parameters
     ----------
     n_patients : int
     rng : numpy.random.Generator
-        Draws patients, protocols and noise.
+        Draws patients, protocols and noise; the same draws whatever ``kinds``.
     report : callable
         Called with (stage, done, total).
+    kinds : collection of str
+        Of ``cineED``, ``cineES``; ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest inversion time),
+        ``T1any`` (one of the series), ``T1sd`` (standard deviation over the series); ``T2first`` (no T2 preparation),
+        ``T2mean``, ``T2last`` (longest preparation).
 
     Yields
     ------
     Case
-        Kinds ``cineED``, ``cineES``; ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest
-        inversion time), ``T1any`` (one of the series); ``T2first`` (no T2 preparation).
     """
     for number in range(n_patients):
         patient = draw_patient(DISEASES[number % len(DISEASES)], rng=rng, field_t=float(rng.choice(FIELDS_T)))
         protocol = _draw_protocol(rng)
         group = f"phantom{number:03d}"
-        yield from _cine(patient, protocol, group, rng)
-        yield from _mapping(patient, protocol, group, rng)
+        for source in (_cine, _mapping):
+            cases = source(patient, protocol, group, rng)
+            yield from (case for case in cases if case.name.rsplit("_", 1)[-1] in kinds)
         report("draw phantoms", number + 1, n_patients)
 
 
@@ -121,8 +129,9 @@ def _mapping(patient: SyntheticPatient, protocol: _Protocol, group: str, rng: np
         images = _scan(series.images, protocol, stack.pitch_mm, rng)
         if kind == "T1":
             chosen = {"T1mean": images.mean(axis=0), "T1last": images[-1], "T1any": images[rng.integers(len(images))]}
+            chosen["T1sd"] = images.std(axis=0)
         else:
-            chosen = {"T2first": images[0]}
+            chosen = {"T2first": images[0], "T2mean": images.mean(axis=0), "T2last": images[-1]}
         for name, image in chosen.items():
             yield Case(f"{group}_{name}", group, image, labels, spacing_mm)
 
