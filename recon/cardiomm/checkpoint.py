@@ -105,9 +105,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
-        raise WeightsProblem(
-            path, f"not a checkpoint of tensors and plain values ({str(error).splitlines()[0][:120]})"
-        ) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise WeightsProblem(path, f"not a checkpoint of tensors and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise WeightsProblem(path, "holds no state_dict; expected a Lightning checkpoint of CardioMM")
     return content
@@ -122,7 +121,7 @@ def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
         raise WeightsProblem(
             path, "was trained with neighboring slices stacked; only single-slice networks are supported"
         )
-    known = {
+    known: dict[str, Any] = {
         ours: tuple(hyper[name]) if isinstance(hyper[name], list | tuple) else hyper[name]
         for name, ours in PUBLISHED_NAMES.items()
         if name in hyper

@@ -193,7 +193,7 @@ def test_files_of_another_kind_are_refused(stored: Path, tmp_path: Path) -> None
         "sizeless": ({"state_dict": {}}, "no hyper_parameters"),
         "texts": (
             {"state_dict": {"lm_head_us.fc1.bias": "no tensor"}, "hyper_parameters": hyper},
-            "expected torch.Tensor",
+            r"expected torch\.Tensor",
         ),
     }
     for name, (content, message) in cases.items():
