@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -224,7 +224,7 @@ def run_validation(config: Any, *, resume: bool) -> None:
     raise typer.Exit(summary.exit_status)
 
 
-def print_verdicts(results: dict[str, Any]) -> None:
+def print_verdicts(results: Mapping[str, Any]) -> None:
     """Phenotypes by arm: bias and limits of the difference from fully sampled, with the verdict."""
     from reports.document import in_order
     from reports.tables import arm_label, limits, number, phenotype_label

@@ -242,8 +242,8 @@ def measure_map(
     times = read_times_ms(job.path)
     box = heart_box(labels, margin_px=round(HEART_MARGIN_MM / spacing[1]))
     rows, columns = (np.flatnonzero(box.any(axis=axis)) for axis in (1, 0))
-    whole = np.full(series.shape[1:], np.nan, dtype=np.float32)
-    sd = np.full(series.shape[1:], np.nan, dtype=np.float32)
+    whole = np.full(series.shape[1:], np.nan, dtype=np.float64)
+    sd = np.full(series.shape[1:], np.nan, dtype=np.float64)
     if len(rows):
         part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         for z in range(series.shape[1]):
@@ -262,7 +262,7 @@ def measure_map(
         region = myocardial_t2(whole, labels[0], spacing_mm=spacing)
     z = middle_slice(labels[0])
     value = checked(name, region.median_ms, region.reason)
-    return Measured((value,), (Picture("map", z, whole[z], labels[0, z]),))
+    return Measured((value,), (Picture("map", z, whole[z].astype(np.float32), labels[0, z]),))
 
 
 def quality_values(

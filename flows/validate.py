@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from recon.inference import pick_device
 prepare_environment()
 from prefect import flow, task
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 MAPPING = ("T1 mapping", "T2 mapping")
 RETRY_DELAY_S = 2
@@ -83,7 +84,8 @@ def validate(
     jobs = [job_of(row, config) for row in table[table["status"] == "ok"].to_dict("records")]
     facts = provenance(config, inputs_sha256=inputs_hash(table, jobs), device=device_name(str(device)))
     failures = [catalogue_failure(row, config) for row in table[table["status"] != "ok"].to_dict("records")]
-    run = validate_scans.with_options(task_runner=ThreadPoolTaskRunner(max_workers=workers))
+    runner: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=workers)  # type: ignore[assignment]
+    run = validate_scans.with_options(task_runner=runner)
     measured, failed = run(jobs, config, workers, advance)
     facts["wall_s"] = round(time.monotonic() - started, 1)
     results = write_results(config, table, measured, [*failures, *failed], facts)
@@ -168,7 +170,7 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
     return isinstance(problem, OSError | MemoryError)
 
 
-STAGE = {
+STAGE: dict[str, Any] = {
     "cache_key_fn": stage_cache_key,
     "persist_result": True,
     "retry_delay_seconds": RETRY_DELAY_S,
@@ -217,16 +219,13 @@ def validate_scans(
             advance(name, len(made) + sum(f.stage == name for f in failures), len(work), job.label)
         return made
 
-    retrying = {"retries": config.running.retries}
-    reconstruct, segment, measure = (
-        one.with_options(**retrying)
-        for one in (reconstruct_task, segment_task, measure_task)  # type: ignore[attr-defined]
-    )
-    images = stage("reconstruct", {j: lambda j=j: reconstruct.submit(j, config, threads) for j in jobs})
-    labels = stage("segment", {j: lambda j=j: segment.submit(j, images[j], config, threads) for j in images})
-    numbers = stage(
-        "measure", {j: lambda j=j: measure.submit(j, images[j], labels[j], config, threads) for j in labels}
-    )
+    retries = config.running.retries
+    reconstruct = reconstruct_task.with_options(retries=retries)
+    segment = segment_task.with_options(retries=retries)
+    measure = measure_task.with_options(retries=retries)
+    images = stage("reconstruct", {j: partial(reconstruct.submit, j, config, threads) for j in jobs})
+    labels = stage("segment", {j: partial(segment.submit, j, images[j], config, threads) for j in images})
+    numbers = stage("measure", {j: partial(measure.submit, j, images[j], labels[j], config, threads) for j in labels})
     return [Path(numbers[job]) for job in jobs if job in numbers], failures
 
 

@@ -159,7 +159,7 @@ def train_cardiomm(
         batch = draw_batch(images, options, rng=np.random.default_rng((options.seed, step)), device=device)
         loss = loss_of(network, batch, options)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
         if torch.isfinite(norm):
             optimizer.step()

@@ -1,0 +1,39 @@
+"""A Prefect server of the tests' own, and small cohorts to run on."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cohort.synthetic.acquisition import Receiver
+from cohort.synthetic.study import Center, ScanPlan, simulate_cohort
+from flows.config import prepare_environment
+
+CENTER = Center("Center001", "Siemens", "Aera", 1.5, (88, 104), (300.0, 340.0), Receiver(n_coils=6, snr=40.0))
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """Prefect's embedded server with a database that is thrown away."""
+    prepare_environment()
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two synthetic patients of one center: a short cine and T1 mapping each."""
+    root = tmp_path_factory.mktemp("cohort")
+    simulate_cohort(
+        root, centers=[CENTER], patients_per_center=2, plan=ScanPlan(n_frames=2, n_slices=6, mapping=("T1",)), seed=3
+    )
+    return root
+
+
+@pytest.fixture
+def cohort_copy(simulated: Path, tmp_path: Path) -> Path:
+    """A copy of the small cohort that a test may damage."""
+    return Path(shutil.copytree(simulated, tmp_path / "cohort"))
