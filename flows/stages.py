@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.cmrxrecon import read_info, read_kspace
+from cohort.cmrxrecon import read_info, read_kspace, read_times_ms
 from cohort.geometry import scan_geometry
 from cohort.images import read_image, write_image, write_labels
 from cohort.records import CardioValError, FileProblem, UnreadableFile
@@ -31,7 +31,7 @@ from recon.inference import reconstruct
 from recon.sampling import effective_acceleration, undersampling_mask
 
 RECONSTRUCTION_VERSION = 1
-SEGMENTATION_VERSION = 2
+SEGMENTATION_VERSION = 3
 CINE = "cine"
 
 
@@ -219,7 +219,9 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
             continue
         image, spacing, _ = read_image(job.folder / arm["image"])
         try:
-            shown = image if job.modality == CINE else segmentation_image(image, modality=job.modality)
+            shown = image
+            if job.modality != CINE:
+                shown = segmentation_image(image, read_times_ms(job.path)[:, 0], modality=job.modality)
             labels = upright(
                 segment(
                     upright(shown),
