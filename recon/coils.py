@@ -1,7 +1,8 @@
 """How sensitive is each receiver coil to each point of the body?
 
 ESPIRiT: the calibration region holds small patches of k-space, and all of them lie in a subspace; the sensitivities
-are the vectors that the projection on this subspace leaves unchanged, pixel by pixel.
+are the vectors that the projection on this subspace leaves unchanged, pixel by pixel. Where the calibration region holds
+whole lines the patches lie along ky only, column by column (``recon.hybrid``).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from cohort.records import MeasurementFailed
 from recon.fourier import center_crop, center_slice
+from recon.hybrid import column_filters
 
 KERNEL = 6  # k-space points along each side of a patch
 MAX_CALIBRATION = 24  # k-space points used along each axis; more only costs time
@@ -59,7 +61,8 @@ def calibrated_maps(kspace: torch.Tensor, mask: NDArray[np.bool_]) -> CoilMaps:
             f"expected a fully sampled center of at least {KERNEL} x {KERNEL} k-space points to calibrate the coils, "
             f"got {n_ky} x {n_kx}; use a mask with more calibration lines or give maps"
         )
-    size = (min(n_ky, MAX_CALIBRATION), min(n_kx, MAX_CALIBRATION))
+    whole_lines = n_kx == kspace.shape[-1]
+    size = (min(n_ky, MAX_CALIBRATION), n_kx if whole_lines else min(n_kx, MAX_CALIBRATION))
     return espirit_maps(center_crop(kspace, size), shape=kspace.shape[-2:])
 
 
@@ -86,6 +89,7 @@ def espirit_maps(
     ----------
     calibration : complex tensor (frames, slices, coils, ky, kx)
         Central k-space, at least ``kernel`` points along both axes; the frames share their coils, so all of them count.
+        With as many points along kx as ``shape`` the maps are found column by column, without periodicity along x.
     shape : (ny, nx)
         Size of the maps.
     kernel : int
@@ -122,11 +126,14 @@ def _slice_maps(
     calibration = calibration / strength
     flat = calibration.transpose(0, 1).reshape(n_coils, -1)
     principal = torch.linalg.eigh(flat @ flat.mH).eigenvectors[:, -1]
-    filters = _projection_filters(calibration, kernel, rank_threshold)
     ny, nx = shape
     offsets = torch.arange(-kernel, kernel, device=calibration.device)
-    waves_y, waves_x = (_waves(n, offsets, calibration.dtype) for n in (ny, nx))
-    along_x = torch.einsum("abij,jx->abix", filters, waves_x)
+    if calibration.shape[-1] == nx:
+        along_x = column_filters(calibration, kernel=kernel, rank_threshold=rank_threshold)
+    else:
+        filters = _projection_filters(calibration, kernel, rank_threshold)
+        along_x = torch.einsum("abij,jx->abix", filters, _waves(nx, offsets, calibration.dtype))
+    waves_y = _waves(ny, offsets, calibration.dtype)
     maps = calibration.new_empty((n_coils, ny, nx))
     support = calibration.real.new_empty((ny, nx))
     step = max(1, ROW_BUDGET // (n_coils**2 * nx))
