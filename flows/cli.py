@@ -209,6 +209,37 @@ def train_cardiomm(
     console.print(f"weights: {path}", soft_wrap=True)
 
 
+@train_app.command("nnunet")
+def train_nnunet(
+    out: Annotated[
+        Path, typer.Option(help="Working folder; an interrupted training goes on. The model is in out/model.")
+    ],
+    acdc: Annotated[
+        Path | None, typer.Option(help="ACDC training folder; leave out to train on phantoms only.")
+    ] = None,
+    phantoms: Annotated[int, typer.Option(help="Synthetic patients.")] = 20,
+    steps: Annotated[int, typer.Option(help="Training steps of 8 patches.")] = 3600,
+    seed: Annotated[int, typer.Option(help="Fixes phantoms, initial weights and augmentation.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Train the segmentation network: nnU-Net v2 with a small 2-D plan."""
+    from phenotyping.nnunet_training import train_nnunet as train
+
+    with bars() as advance:
+        path = train(
+            acdc=acdc,
+            phantoms=phantoms,
+            out=out,
+            steps=steps,
+            seed=seed,
+            threads=threads,
+            device=device,
+            progress=lambda stage, done, total: advance(stage, done, total, ""),
+        )
+    console.print(f"model: {path}", soft_wrap=True)
+
+
 def run_validation(config: Any, *, resume: bool) -> None:
     """Run with progress bars, print the table and the report's path, and leave with the right status."""
     from flows.validate import validate as run
