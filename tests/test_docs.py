@@ -10,9 +10,12 @@ import click
 import pytest
 import typer
 
+from cohort.phenotypes import VOCABULARY
 from flows.cli import app
 from flows.config import SECTIONS, ValidationConfig, load_config
 from flows.margins import load_margins
+from recon.inference import METHODS
+from recon.sampling import PATTERNS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -89,6 +92,14 @@ def test_command_lines_parse(text: str) -> None:
 def test_make_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in MAKE_TARGETS)
+
+
+def test_every_method_pattern_and_phenotype_is_described() -> None:
+    reconstruct, measure = (
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("reconstruct", "measure")
+    )
+    assert not [name for name in (*METHODS, *PATTERNS) if f"`{name}`" not in reconstruct]
+    assert not [name for name in VOCABULARY if f"`{name}`" not in measure]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
