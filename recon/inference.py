@@ -62,7 +62,7 @@ def reconstruct(
     encoder
         CardioMM: text encoder, None for the embedded one.
     progress
-        Called after every slice.
+        Called once for every slice that is done.
 
     Returns
     -------
@@ -72,15 +72,21 @@ def reconstruct(
     Raises
     ------
     ValueError
-        Shapes that do not fit, an unknown method, or k-space with NaN.
+        Shapes that do not fit, an unknown method, k-space with NaN, or metadata without the mask's description.
+    WeightsProblem
+        The checkpoint is missing or cannot be used.
     """
     kspace, mask = check_input(kspace, mask, method=method)
     masked = np.where(mask[:, None, None], kspace, np.complex64(0))
     where = pick_device(device)
-    if method == "zero_filled":
-        return cast(Image, zero_filled(masked, mask))
-    if method == "sense":
-        return cast(Image, sense(masked, mask, device=where))
+    if method in ("zero_filled", "sense"):
+        image = zero_filled(masked, mask) if method == "zero_filled" else sense(masked, mask, device=where)
+        for _ in range(kspace.shape[1]):
+            progress()
+        return cast(Image, image)
+    lacking = [key for key in ("pattern", "acceleration", "n_calibration") if key not in metadata]
+    if lacking:
+        raise ValueError(f"metadata lacks {', '.join(lacking)} of the mask, which CardioMM needs")
     network = cached_network(str(weights or SHIPPED_WEIGHTS), weights_sha256(weights or SHIPPED_WEIGHTS), str(where))
     return cardiomm_image(
         masked,

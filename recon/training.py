@@ -173,6 +173,8 @@ def train_cardiomm(
             log = {"step": step, "minutes": minutes, "loss": mean_loss, "monitor_loss": watched, "learning_rate": rate}
             with (folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(log) + "\n")
+            # weights first: where a state says that all is done, they are there
+            save_weights(folder / "cardiomm.ckpt", network, options, {**notes, "steps": step, "minutes": minutes})
             write_checkpoint(
                 folder / "state.ckpt",
                 {
@@ -182,13 +184,13 @@ def train_cardiomm(
                     "minutes": minutes,
                 },
             )
-            save_weights(folder / "cardiomm.ckpt", network, options, {**notes, "steps": step, "minutes": minutes})
     return folder / "cardiomm.ckpt"
 
 
 def save_weights(path: Path, network: CardioMM, options: TrainingOptions, notes: Mapping[str, Any]) -> None:
     """Weights in half precision (loading makes them float32 again), with the options beside them."""
-    half = CardioMM(options.size)
+    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+        half = CardioMM(options.size)
     half.load_state_dict({name: value.cpu() for name, value in network.state_dict().items()})
     plain = json.loads(json.dumps({**notes, "options": asdict(options)}, default=str))
     save_cardiomm(path, half.half(), notes=plain)

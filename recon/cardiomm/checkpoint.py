@@ -18,6 +18,7 @@ NETWORK_PREFIX = "metausunetlight."
 HEAD_PREFIXES = ("lm_head_meta.", "lm_head_us.")
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 SHIPPED_WEIGHTS = WEIGHTS_FOLDER / "cardiomm_small.ckpt"
+NO_SUCH_FILE = "no such file; give a CardioMM checkpoint or leave weights out for the shipped ones"
 
 # hyper-parameter names of published checkpoints -> ours
 PUBLISHED_NAMES = {
@@ -105,7 +106,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain types only; anything that would run code is refused."""
     if not path.is_file():
-        raise WeightsProblem(path, "no such file; give a CardioMM checkpoint or leave weights out for the shipped ones")
+        raise WeightsProblem(path, NO_SUCH_FILE)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
@@ -162,6 +163,8 @@ def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def weights_sha256(path: str | os.PathLike[str]) -> str:
     """Hash of a weights file, for provenance."""
+    if not Path(path).is_file():
+        raise WeightsProblem(path, NO_SUCH_FILE)
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

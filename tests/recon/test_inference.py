@@ -1,0 +1,223 @@
+"""Does one entry point serve all methods, and is the image independent of how the work is cut up?"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from cohort.records import WeightsProblem
+from recon import inference
+from recon.baselines import sense, zero_filled
+from recon.cardiomm.checkpoint import save_cardiomm
+from recon.cardiomm.network import CardioMM
+from recon.cardiomm.prompts import HashedNgramEncoder, metadata_text, undersampling_text
+from recon.fourier import ifft2c
+from recon.inference import METHODS, reconstruct
+from recon.sampling import undersampling_mask
+
+N_CALIBRATION = 8
+METADATA = {"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera", "modality": "cine", "view": "short-axis"}
+METADATA |= {"pattern": "ktUniform", "acceleration": 4, "n_calibration": N_CALIBRATION}
+Kspace = NDArray[np.complex64]
+
+
+@pytest.fixture
+def kspace(rng: np.random.Generator) -> Kspace:
+    """Three frames, two slices, four coils, 22 x 26: smooth objects in noise."""
+    shape = (3, 2, 4, 22, 26)
+    fall = (1 + np.hypot(*np.ogrid[-3:3:22j, -3:3:26j])) ** 3
+    return ((rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / fall).astype(np.complex64)
+
+
+@pytest.fixture
+def mask() -> NDArray[np.bool_]:
+    return undersampling_mask("ktUniform", nx=26, ny=22, n_frames=3, acceleration=4, n_calibration=N_CALIBRATION)
+
+
+@pytest.fixture
+def weights(tiny_cardiomm: CardioMM, tmp_path: Path) -> Path:
+    save_cardiomm(tmp_path / "tiny.ckpt", tiny_cardiomm, notes={})
+    return tmp_path / "tiny.ckpt"
+
+
+def by_cardiomm(kspace: Kspace, mask: NDArray[np.bool_], weights: Path, **options: Any) -> NDArray[Any]:
+    given: dict[str, Any] = {"method": "cardiomm", "metadata": METADATA, "device": "cpu", "weights": weights}
+    return reconstruct(kspace, mask, **(given | options))
+
+
+# --- laws
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_the_mask_leaves_out_is_never_looked_at(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, method: str
+) -> None:
+    spoiled = np.where(mask[:, None, None], kspace, np.complex64(1e6))
+    first, second = (by_cardiomm(k, mask, weights, method=method) for k in (kspace, spoiled))
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == (3, 2, 22, 26)
+    assert first.dtype == (np.complex64 if method == "sense" else np.float32)
+    assert np.isfinite(first).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_mask_stands_for_all_frames(kspace: Kspace, mask: NDArray[np.bool_], weights: Path, method: str) -> None:
+    single = mask[:1]
+    repeated = np.repeat(single, 3, axis=0)
+    one, many = (by_cardiomm(kspace, m, weights, method=method) for m in (single, repeated))
+    np.testing.assert_array_equal(one, many)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_input_is_neither_changed_nor_required_to_be_writable(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, method: str
+) -> None:
+    before = kspace.copy()
+    kspace.flags.writeable = mask.flags.writeable = False
+    by_cardiomm(kspace, mask, weights, method=method)
+    np.testing.assert_array_equal(kspace, before)
+
+
+def test_baselines_are_those_of_their_module(kspace: Kspace, mask: NDArray[np.bool_]) -> None:
+    masked = np.where(mask[:, None, None], kspace, np.complex64(0))
+    for method, function in (("zero_filled", zero_filled), ("sense", sense)):
+        # no text, weights or encoder is asked for
+        image = reconstruct(kspace, mask, method=method, metadata={}, device="cpu")  # type: ignore[arg-type]
+        np.testing.assert_array_equal(image, function(masked, mask))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("coil_pixels", [1, 2 * 4 * 22 * 26, 10**9])
+@pytest.mark.parametrize("shared_maps", [False, True])
+def test_cutting_into_batches_does_not_change_the_image(
+    kspace: Kspace,
+    mask: NDArray[np.bool_],
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    coil_pixels: int,
+    shared_maps: bool,
+) -> None:
+    expected = by_cardiomm(kspace, mask, weights, shared_maps=shared_maps)
+    monkeypatch.setattr(inference, "COILS_PIXELS_PER_BATCH", coil_pixels)
+    found = by_cardiomm(kspace, mask, weights, shared_maps=shared_maps)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+def test_frames_and_slices_are_independent(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
+    image = by_cardiomm(kspace, mask, weights)
+    part = by_cardiomm(kspace[2:, 1:], mask[2:], weights)
+    np.testing.assert_allclose(part, image[2:, 1:], atol=1e-5 * image.max())
+
+
+def test_rows_of_the_network_are_the_readout(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, tiny_cardiomm: CardioMM
+) -> None:
+    encoder = HashedNgramEncoder()
+    masked = torch.from_numpy(np.where(mask[1], kspace[1, 0], np.complex64(0))).transpose(-1, -2)[None]
+    expected = tiny_cardiomm(
+        masked,
+        torch.from_numpy(mask[1].T.copy())[None],
+        metadata_embedding=torch.from_numpy(encoder([metadata_text(METADATA)])),
+        undersampling_embedding=torch.from_numpy(encoder([undersampling_text("ktUniform", 4)])),
+        n_calibration=N_CALIBRATION,
+        family="uniform",
+    )[0].T.numpy()
+    found = by_cardiomm(kspace, mask, weights)[1, 0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+# --- coil maps of a slice
+
+
+def test_shared_maps_change_nothing_where_frames_are_equal(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path
+) -> None:
+    still = np.repeat(kspace[:1], 3, axis=0)
+    each, shared = (by_cardiomm(still, mask[:1], weights, shared_maps=s) for s in (False, True))
+    np.testing.assert_allclose(shared, each, atol=1e-5 * each.max())
+
+
+def test_shared_maps_come_from_the_mean_of_the_frames(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    original = CardioMM.sensitivity_maps
+
+    def spy(self: CardioMM, masked_kspace: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        seen.append(masked_kspace)
+        return original(self, masked_kspace, *args, **options)
+
+    monkeypatch.setattr(CardioMM, "sensitivity_maps", spy)
+    by_cardiomm(kspace, mask, weights, shared_maps=True)
+    assert len(seen) == 2  # once a slice
+    calibration = slice(7, 15)  # (22 - 8 + 1) // 2
+    expected = kspace.mean(axis=0)[1].swapaxes(-1, -2)[None, ..., calibration]
+    np.testing.assert_allclose(seen[1][..., calibration], expected, rtol=1e-5, atol=1e-7)
+
+
+# --- steering and weights
+
+
+def test_metadata_acceleration_and_encoder_steer(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
+    image = by_cardiomm(kspace, mask, weights)
+    for change in ({"vendor": "UIH", "field_t": 5.0}, {"acceleration": 24}):
+        assert not np.allclose(by_cardiomm(kspace, mask, weights, metadata=METADATA | change), image, rtol=1e-5)
+
+    def constant(texts: Any) -> NDArray[np.float32]:
+        return np.full((len(texts), 512), 0.1, dtype=np.float32)
+
+    assert not np.allclose(by_cardiomm(kspace, mask, weights, encoder=constant), image, rtol=1e-5)
+
+
+def test_a_changed_weights_file_is_read_again(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, tiny_cardiomm: CardioMM
+) -> None:
+    before = by_cardiomm(kspace, mask, weights)
+    for cascade in tiny_cardiomm.cascades:
+        cascade.dc_weight.fill_(0.0)  # type: ignore[operator,union-attr]
+    save_cardiomm(weights, tiny_cardiomm, notes={})
+    full = np.ones((1, 22, 26), dtype=bool)
+    assert not np.array_equal(by_cardiomm(kspace, mask, weights), before)
+    # measured points are trusted now, so all of them give the root sum of squares
+    expected = np.linalg.norm(ifft2c(kspace), axis=2)
+    np.testing.assert_allclose(by_cardiomm(kspace, full, weights), expected, atol=1e-5 * expected.max())
+
+
+def test_progress_is_told_of_every_slice(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
+    for method in METHODS:
+        calls: list[None] = []
+        by_cardiomm(kspace, mask, weights, method=method, progress=lambda calls=calls: calls.append(None))
+        assert len(calls) == 2, method
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "magic"}, "unknown method 'magic'; expected one of zero_filled, sense, cardiomm"),
+        ({"kspace": np.ones((2, 4, 22, 26), np.complex64)}, r"expected k-space \(frames, slices, coils, ky, kx\)"),
+        ({"mask": np.ones((3, 26, 22), bool)}, "make it for this matrix"),
+        ({"mask": np.ones((2, 22, 26), bool)}, "make it for this matrix"),
+        ({"mask": np.ones((22, 26), bool)}, "make it for this matrix"),
+        ({"kspace": np.full((3, 2, 4, 22, 26), np.nan, np.complex64)}, "NaN or infinite"),
+        ({"kspace": np.zeros((3, 2, 4, 22, 26), np.complex64)}, "zero everywhere"),
+        ({"metadata": METADATA | {"pattern": "spiral"}}, "unknown mask pattern 'spiral'"),
+        ({"metadata": METADATA | {"n_calibration": 23}}, "calibration region of at most 22"),
+        ({"metadata": {k: v for k, v in METADATA.items() if k != "pattern"}}, "metadata lacks pattern"),
+    ],
+)
+def test_impossible_requests_are_refused(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, change: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"kspace": kspace, "mask": mask, "weights": weights}
+    with pytest.raises(ValueError, match=message):
+        by_cardiomm(**(given | change))
+
+
+def test_absent_weights_are_named(kspace: Kspace, mask: NDArray[np.bool_], tmp_path: Path) -> None:
+    with pytest.raises(WeightsProblem, match=r"absent\.ckpt: no such file"):
+        by_cardiomm(kspace, mask, tmp_path / "absent.ckpt")

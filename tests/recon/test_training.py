@@ -1,0 +1,241 @@
+"""Does training learn, and does an interrupted one end where an uninterrupted one would have?"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from recon import training
+from recon.cardiomm.checkpoint import load_cardiomm, read_checkpoint
+from recon.cardiomm.network import CardioMM
+from recon.fourier import ifft2c
+from recon.training import (
+    TrainingImage,
+    TrainingOptions,
+    draw_batch,
+    loss_of,
+    read_state,
+    simulate,
+    ssim,
+    train_cardiomm,
+)
+
+METADATA = {"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera", "modality": "cine", "view": "short-axis"}
+
+
+@pytest.fixture
+def images() -> list[TrainingImage]:
+    """A real and a complex object of 60 x 50 pixels."""
+    y, x = np.ogrid[-1:1:60j, -1:1:50j]
+    real = 1.0 * (x**2 / 0.7 + y**2 / 0.5 < 1) + 2.0 * ((x - 0.2) ** 2 + y**2 < 0.1)
+    signed = (real - 1.2).astype(np.complex64)
+    return [
+        TrainingImage(real, (2.0, 2.0), METADATA, "a"),
+        TrainingImage(signed, (2.0, 2.0), METADATA | {"modality": "T1 mapping"}, "b"),
+    ]
+
+
+@pytest.fixture
+def options(tiny_cardiomm: CardioMM) -> TrainingOptions:
+    return TrainingOptions(
+        steps=6,
+        batch_size=2,
+        warmup_steps=2,
+        n_calibrations=(8,),
+        accelerations=(4,),
+        matrix_sizes=(24, 32),
+        coil_counts=(2, 3),
+        precision="fp32",
+        checkpoint_every=2,
+        size=replace(tiny_cardiomm.size, n_cascades=1),
+    )
+
+
+def train(images: list[TrainingImage], options: TrainingOptions, folder: Path, **more: Any) -> dict[str, Any]:
+    train_cardiomm(
+        images, monitor=more.pop("monitor", []), options=options, folder=folder, notes={"terms": "x"}, **more
+    )
+    return read_state(folder / "state.ckpt")
+
+
+# --- law
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_loss_falls_on_a_fixed_batch(
+    images: list[TrainingImage],
+    options: TrainingOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    fixed = draw_batch(images, options, rng=np.random.default_rng(3))
+    monkeypatch.setattr(training, "draw_batch", lambda *given, **named: fixed)
+    monkeypatch.setattr(training, "monitor_loss", lambda *given, **named: None)
+    losses: list[float] = []
+    original = training.loss_of
+
+    def spy(*given: Any) -> torch.Tensor:
+        loss = original(*given)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(training, "loss_of", spy)
+    longer = replace(options, steps=25, learning_rate=3e-3, checkpoint_every=25, precision=precision)
+    train(images, longer, tmp_path)
+    assert len(losses) == 25
+    assert np.isfinite(losses).all()
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3])
+
+
+def test_killed_and_resumed_equals_uninterrupted(
+    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+) -> None:
+    whole = train(images, options, tmp_path / "whole")
+
+    def kill(step: int, *rest: Any) -> None:  # noqa: ARG001
+        if step == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(images, options, tmp_path / "killed", progress=kill)
+    assert read_state(tmp_path / "killed" / "state.ckpt")["step"] == 4
+    steps: list[int] = []
+    resumed = train(images, options, tmp_path / "killed", progress=lambda step, n, loss: steps.append(step))
+    assert steps == [5, 6]
+    assert resumed["step"] == whole["step"] == 6
+    for name, value in whole["network"].items():
+        np.testing.assert_array_equal(resumed["network"][name], value, err_msg=name)
+    first, second = (load_cardiomm(tmp_path / run / "cardiomm.ckpt").state_dict() for run in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_finished_training_is_not_trained_further(
+    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+) -> None:
+    short = replace(options, steps=2)
+    train(images, short, tmp_path)
+    before = (tmp_path / "cardiomm.ckpt").read_bytes()
+    train(images, short, tmp_path, progress=lambda step, n, loss: pytest.fail("a step was made"))
+    assert (tmp_path / "cardiomm.ckpt").read_bytes() == before
+
+
+def test_weights_are_never_behind_the_state(
+    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two files: a resumed training that has nothing left to do still has its weights."""
+
+    def kill(*given: Any) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_weights", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(images, replace(options, steps=2), tmp_path)
+    assert not (tmp_path / "state.ckpt").exists()
+    train(images, replace(options, steps=2), tmp_path)
+    assert (tmp_path / "cardiomm.ckpt").exists()
+
+
+def test_global_random_states_are_untouched(
+    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+) -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    train(images, replace(options, steps=2), tmp_path)
+    np.testing.assert_array_equal(torch.get_rng_state(), before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index] # noqa: NPY002
+
+
+# --- what is written
+
+
+def test_weights_log_and_notes(images: list[TrainingImage], options: TrainingOptions, tmp_path: Path) -> None:
+    state = train(images, replace(options, steps=3), tmp_path, monitor=images)
+    weights = load_cardiomm(tmp_path / "cardiomm.ckpt")
+    assert weights.size == options.size
+    for name, value in weights.state_dict().items():
+        np.testing.assert_allclose(value, state["network"][name], rtol=1e-3, atol=1e-6, err_msg=name)
+    stored = read_checkpoint(tmp_path / "cardiomm.ckpt")
+    assert {value.dtype for value in stored["state_dict"].values()} == {torch.float16}
+    assert stored["cardioval"]["terms"] == "x"
+    assert stored["cardioval"]["steps"] == 3
+    assert stored["cardioval"]["options"]["matrix_sizes"] == [24, 32]
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [2, 3]
+    assert all(np.isfinite(entry["monitor_loss"]) for entry in log)
+
+
+def test_time_ends_a_training_with_its_files(
+    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+) -> None:
+    state = train(images, replace(options, steps=1000, max_minutes=1e-9), tmp_path)
+    assert state["step"] == 1
+    assert (tmp_path / "cardiomm.ckpt").exists()
+
+
+def test_no_image_is_refused(options: TrainingOptions, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one training image"):
+        train([], options, tmp_path)
+
+
+# --- data and loss
+
+
+def test_batches_repeat_with_their_seed_and_hold_their_own_target(
+    images: list[TrainingImage], options: TrainingOptions
+) -> None:
+    first, again, other = (draw_batch(images, options, rng=np.random.default_rng(s)) for s in (1, 1, 2))
+    assert torch.equal(first.kspace, again.kspace)
+    assert first.kspace.shape != other.kspace.shape or not torch.equal(first.kspace, other.kspace)
+    assert not first.kspace[~first.mask[:, None].expand_as(first.kspace)].any()
+    everything = draw_batch(
+        images, replace(options, accelerations=(1,), patterns=("Uniform",)), rng=np.random.default_rng(4)
+    )
+    assert everything.mask.all()
+    full = ifft2c(everything.kspace).abs().square().sum(1).sqrt()
+    np.testing.assert_allclose(everything.target, full, rtol=1e-5)
+
+
+def test_masks_run_along_the_readout_of_the_network(images: list[TrainingImage], options: TrainingOptions) -> None:
+    lines = replace(options, patterns=("Uniform",), matrix_sizes=(24, 32))
+    for seed in range(4):
+        mask = draw_batch(images, lines, rng=np.random.default_rng(seed)).mask
+        assert (mask == mask[:, :1]).all()  # rows are the readout: whole columns are sampled
+        assert not mask.all()
+
+
+def test_simulated_kspace_is_finite_for_any_matrix(images: list[TrainingImage], rng: np.random.Generator) -> None:
+    for image in images:
+        for matrix in ((24, 24), (33, 20), (64, 48)):
+            kspace = simulate(image, matrix=matrix, n_coils=2, rng=rng)
+            assert kspace.shape == (2, *matrix)
+            assert kspace.dtype == np.complex64
+            assert np.isfinite(kspace).all()
+
+
+def test_ssim_is_that_of_scikit_image(rng: np.random.Generator) -> None:
+    target = rng.random((3, 31, 26))
+    image = target + 0.2 * rng.standard_normal(target.shape)
+    peak = target.max(axis=(1, 2), keepdims=True)
+    found = ssim(*(torch.from_numpy(a) for a in (image, target, peak)))
+    expected = [
+        structural_similarity(t, i, win_size=7, data_range=float(p))
+        for t, i, p in zip(target, image, peak.ravel(), strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    same = ssim(*(torch.from_numpy(a) for a in (target, target, peak)))
+    np.testing.assert_allclose(same, 1, rtol=1e-12)
+
+
+def test_loss_does_not_depend_on_the_scale(
+    images: list[TrainingImage], options: TrainingOptions, tiny_cardiomm: CardioMM
+) -> None:
+    batch = draw_batch(images, options, rng=np.random.default_rng(5))
+    louder = replace(batch, kspace=1000 * batch.kspace, target=1000 * batch.target)
+    one, other = (float(loss_of(tiny_cardiomm, b, options)) for b in (batch, louder))
+    assert other == pytest.approx(one, rel=1e-4)
