@@ -106,7 +106,7 @@ def acquire(
     n_frames, n_slices, height, width = images.shape
     over = receiver.readout_oversampling
     to_ky = fourier_matrix(height, fine_spacing_mm[0], matrix[0], fov_mm[0])
-    to_kx = fourier_matrix(width, fine_spacing_mm[1], matrix[1] * over, fov_mm[1] * over)
+    to_kx = fourier_matrix(width, fine_spacing_mm[1], matrix[1], fov_mm[1], oversampling=over)
     slice_offsets = (np.arange(n_slices) - (n_slices - 1) / 2) * slice_pitch_mm
     maps = coil_sensitivities((height, width), fine_spacing_mm, slice_offsets, receiver=receiver, rng=rng)
     phase = smooth_phase((height, width), receiver.phase_rad, rng=rng)
@@ -124,17 +124,18 @@ def acquire(
     return kspace
 
 
-def fourier_matrix(n_fine: int, spacing_mm: float, n_samples: int, fov_mm: float) -> Complex:
-    """Matrix (n_samples, n_fine) from fine pixels to k-space samples of one axis.
+def fourier_matrix(n_fine: int, spacing_mm: float, n: int, fov_mm: float, *, oversampling: int = 1) -> Complex:
+    """Matrix (n * oversampling, n_fine) from fine pixels to k-space samples of one axis.
 
-    Acquired pixel i covers [i, i + 1] fov / n; the fine grid is centered in the field of view. A constant object
-    keeps its value after the
-    centered orthonormal inverse transform.
+    Acquired pixel i covers [i, i + 1] fov / n, also after the oversampling is removed; the fine grid is centered in
+    the field of view. A constant object keeps its value after the centered orthonormal inverse transform.
     """
-    position = (np.arange(n_fine) + 0.5 - n_fine / 2) * spacing_mm + fov_mm / 2
-    relative = position - (n_samples // 2 + 0.5) * fov_mm / n_samples
-    frequency = (np.arange(n_samples) - n_samples // 2) / fov_mm
-    scale = np.sqrt(n_samples) * spacing_mm / fov_mm
+    n_samples, sampled_fov_mm = n * oversampling, fov_mm * oversampling
+    position = (np.arange(n_fine) + 0.5 - n_fine / 2) * spacing_mm
+    # index n // 2 is the transform's origin, half a pixel from the center where n is even
+    relative = position - (n // 2 + 0.5 - n / 2) * fov_mm / n
+    frequency = (np.arange(n_samples) - n_samples // 2) / sampled_fov_mm
+    scale = np.sqrt(n_samples) * spacing_mm / sampled_fov_mm
     return (scale * np.exp(-2j * np.pi * np.outer(frequency, relative))).astype(np.complex64)
 
 

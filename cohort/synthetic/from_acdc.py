@@ -152,7 +152,7 @@ def resample_labels(
     grid = np.meshgrid(*axes, indexing="ij")
     out = np.empty((*labels.shape[:2], *matrix), dtype=np.uint8)
     for index in np.ndindex(*labels.shape[:2]):
-        sampled = ndimage.map_coordinates(labels[index], grid, order=0, mode="constant", cval=0)
+        sampled = ndimage.map_coordinates(labels[index], grid, order=0, mode="grid-constant", cval=0)
         blocks = sampled.reshape(matrix[0], fine, matrix[1], fine)
         counts = np.stack([(blocks == label).sum(axis=(1, 3)) for label in range(4)])
         out[index] = counts.argmax(axis=0)
