@@ -72,13 +72,14 @@ def demo(
     """Run the main job on an embedded synthetic cohort; a second run resumes."""
     from dataclasses import replace
 
-    from flows.config import Running
+    from flows.config import Running, worker_count
     from flows.demo import demo_cohort, demo_config, n_demo_scans
 
+    running = Running(device=device, workers=workers)
     with bars() as advance:
         scans = counted(advance, "simulate", n_demo_scans(smoke=smoke))
-        demo_cohort(out.resolve(), smoke=smoke, progress=scans)
-    config = replace(demo_config(out.resolve(), smoke=smoke), running=Running(device=device, workers=workers))
+        demo_cohort(out.resolve(), smoke=smoke, workers=worker_count(running, on_gpu=False), progress=scans)
+    config = replace(demo_config(out.resolve(), smoke=smoke), running=running)
     run_validation(config, resume=True)
 
 
@@ -132,7 +133,9 @@ def simulate(
     """Write a cohort of simulated k-space, marked as such: of synthetic patients, or of ACDC's magnitude images."""
     from cohort.synthetic.from_acdc import simulate_from_acdc
     from cohort.synthetic.study import DEMO_CENTERS, simulate_cohort
+    from flows.config import one_blas_thread
 
+    one_blas_thread()
     with bars() as advance:
         if from_acdc is None:
             n_scans = len(DEMO_CENTERS) * per_center * 3

@@ -1,11 +1,14 @@
 """What is a run told to do? The only place that reads configuration files and the environment."""
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from threadpoolctl import threadpool_limits
 
 from cohort.records import ConfigProblem, MissingFile
 from recon.inference import METHODS
@@ -129,6 +132,18 @@ class ValidationConfig:
                 )
             if not acceleration > 1:
                 raise ConfigProblem(f"undersampling.patterns: acceleration must be above 1, got {acceleration:g}")
+            if pattern in ("Uniform", "ktUniform") and acceleration != int(acceleration):
+                raise ConfigProblem(f"undersampling.patterns: {pattern} needs a whole number, got {acceleration:g}")
+        if not self.arms():
+            raise ConfigProblem(
+                "nothing to compare: reconstruction.methods and undersampling.patterns need an entry each"
+            )
+        if self.undersampling.n_calibration < 1:
+            raise ConfigProblem("undersampling.n_calibration must be at least 1")
+        if self.running.workers < 0 or self.running.retries < 0:
+            raise ConfigProblem("running: workers and retries cannot be negative")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.running.device):
+            raise ConfigProblem(f"running.device: expected auto, cpu or cuda, got {self.running.device!r}")
         if len(set(self.arms())) != len(self.arms()):
             raise ConfigProblem("the same method, pattern and acceleration is asked for twice")
         if not 0.5 < self.statistics.confidence < 1 or not 0 < self.statistics.alpha < 0.5:
@@ -190,7 +205,8 @@ def load_config(path: Path) -> ValidationConfig:
 
 def config_from_table(table: Mapping[str, Any], *, base: Path, origin: str) -> ValidationConfig:
     """Check and convert a parsed table; relative paths are taken from ``base``."""
-    known = {"study", *SECTIONS}
+    # the record of a run, run.toml, is a configuration too: its provenance says what was, not what to do
+    known = {"study", "provenance", *SECTIONS}
     unknown = sorted(set(table) - known)
     if unknown:
         raise ConfigProblem(f"{origin}: unknown section {', '.join(unknown)}; known are {', '.join(sorted(known))}")
@@ -235,7 +251,7 @@ def like(default: Any, value: Any, *, where: str) -> Any:
         if not isinstance(value, list):
             raise ConfigProblem(f"{where}: expected a list, got {value!r}")
         if default and isinstance(default[0], tuple):
-            if not all(isinstance(row, list) and len(row) == 2 for row in value):
+            if not all(isinstance(row, list) and len(row) == 2 and isinstance(row[1], int | float) for row in value):
                 raise ConfigProblem(f'{where}: expected pairs such as ["Uniform", 8]')
             return tuple((str(pattern), float(acceleration)) for pattern, acceleration in value)
         return tuple(value)
@@ -264,6 +280,12 @@ def prepare_environment() -> None:
         os.environ.setdefault(key, value)
     # Prefect's server cannot open its database in a folder that does not exist, and says only that it timed out
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def one_blas_thread() -> None:
+    """Give numpy's linear algebra one thread: its many small products gain nothing from more, and waiting threads burn
+    the cores that other scans need."""
+    threadpool_limits(limits=1, user_api="blas")
 
 
 def worker_count(running: Running, *, on_gpu: bool) -> int:

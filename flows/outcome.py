@@ -18,7 +18,7 @@ from cohort.phenotypes import VOCABULARY
 from flows.analysis import analyse
 from flows.caching import read_manifest
 from flows.config import REFERENCE, ValidationConfig
-from flows.margins import load_margins
+from flows.margins import Margins, load_margins
 from reports.study import write_study_report
 
 COLUMNS = [
@@ -93,10 +93,9 @@ def write_results(
     )
     with replacing(config.out / "measurements.parquet") as temporary:
         table.to_parquet(temporary, index=False)
-    margins = load_margins(Path(config.statistics.margins) if config.statistics.margins else None)
     results = analyse(
         table,
-        margins=margins,
+        margins=margins_of(config),
         confidence=config.statistics.confidence,
         alpha=config.statistics.alpha,
         minimum_patients=config.statistics.minimum_patients,
@@ -124,6 +123,11 @@ def write_results(
     write_run_record(config, facts)
     write_study_report(config.out, results)
     return results
+
+
+def margins_of(config: ValidationConfig) -> Margins:
+    """The run's margins: its own file, or the proposals."""
+    return load_margins(Path(config.statistics.margins) if config.statistics.margins else None)
 
 
 def measurement_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

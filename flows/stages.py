@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cohort.cmrxrecon import read_info, read_kspace, read_times_ms
 from cohort.geometry import scan_geometry
 from cohort.images import read_image, write_image, write_labels
-from cohort.records import CardioValError, FileProblem, UnreadableFile
+from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
 from flows.caching import file_sha256, is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, Arm, ValidationConfig
 from phenotyping.contrast import segmentation_image
@@ -31,7 +31,7 @@ from recon.inference import reconstruct
 from recon.sampling import effective_acceleration, undersampling_mask
 
 RECONSTRUCTION_VERSION = 1
-SEGMENTATION_VERSION = 3
+SEGMENTATION_VERSION = 4
 CINE = "cine"
 
 
@@ -96,12 +96,8 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
     if is_complete(manifest, key=key):
         return manifest
     info = read_info(job.path)
-    oversampling = int(float(info.get("ReadOutOversample", 1) or 1))
     raw = read_kspace(job.path)
-    if raw.shape[-1] % oversampling:
-        raise UnreadableFile(
-            job.path, f"readout of {raw.shape[-1]} samples is no multiple of its oversampling {oversampling}"
-        )
+    oversampling = readout_oversampling(info, raw.shape[-1], path=job.path)
     kspace = remove_readout_oversampling(raw, oversampling)
     del raw
     geometry = scan_geometry(info, shape=kspace.shape, scanner=job.scanner, vendor=job.vendor)
@@ -112,9 +108,7 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         "spacing_confidence": geometry.confidence,
         "spacing_note": geometry.note,
     }
-    encoder = (
-        ClipEncoder(config.reconstruction.clip_folder) if config.reconstruction.clip_folder else HashedNgramEncoder()
-    )
+    encoder = text_encoder(config)
     for arm in (REFERENCE, *config.arms()):
         started = time.perf_counter()
         path = job.folder / f"{arm.name}.nii.gz"
@@ -147,6 +141,36 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         "arms": arms,
     }
     return write_manifest(manifest, key=key, files=files, content=content)
+
+
+def readout_oversampling(info: Mapping[str, Any], n_readout: int, *, path: Path) -> int:
+    """How often finer than needed the readout was sampled, from the header; never guessed silently.
+
+    ``ReadOutOversample``, or else the readout's samples over ``ReconMatrix_X``, rounded.
+    """
+    if info.get("ReadOutOversample"):
+        factor = round(float(info["ReadOutOversample"]))
+    elif info.get("ReconMatrix_X"):
+        factor = max(1, round(n_readout / float(info["ReconMatrix_X"])))
+    else:
+        raise UnreadableFile(
+            path,
+            "the header states neither ReadOutOversample nor ReconMatrix_X, so the voxel size is open; add one of them",
+        )
+    if factor < 1 or n_readout % factor:
+        raise UnreadableFile(path, f"readout of {n_readout} samples is no multiple of its oversampling {factor}")
+    return factor
+
+
+def text_encoder(config: ValidationConfig) -> TextEncoder:
+    """CLIP from the folder that the configuration names, or the embedded encoder."""
+    folder = config.reconstruction.clip_folder
+    if not folder:
+        return HashedNgramEncoder()
+    try:
+        return ClipEncoder(folder)
+    except (OSError, ImportError, ValueError) as problem:
+        raise ConfigProblem(f"reconstruction.clip_folder: {' '.join(str(problem).split())}") from problem
 
 
 def reconstruct_arm(

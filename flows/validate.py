@@ -22,12 +22,21 @@ import torch
 from cohort.catalogue import catalogue_hash, scan_tree, select
 from cohort.records import CardioValError, ConfigProblem
 from flows.caching import file_sha256, is_complete, read_manifest, stage_key
-from flows.config import ValidationConfig, prepare_environment, worker_count
+from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
 from flows.measure import measure_scan, measurement_key, planned
-from flows.outcome import Failure, write_results
+from flows.outcome import Failure, margins_of, write_results
 from flows.provenance import device_name, provenance
-from flows.stages import CINE, ScanJob, reconstruct_scan, reconstruction_key, segment_scan, segmentation_key
-from phenotyping.nnunet import nnunet_library
+from flows.stages import (
+    CINE,
+    ScanJob,
+    reconstruct_scan,
+    reconstruction_key,
+    segment_scan,
+    segmentation_key,
+    text_encoder,
+)
+from phenotyping.nnunet import model_identity, nnunet_library
+from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm
 from recon.inference import pick_device
 
 prepare_environment()
@@ -36,6 +45,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 MAPPING = ("T1 mapping", "T2 mapping")
+SHORT_AXIS = "short-axis"
 RETRY_DELAY_S = 2
 Advance = Callable[[str, int, int, str], None]
 """Told of progress: stage, scans done, scans in all, scan."""
@@ -77,8 +87,10 @@ def validate(
     if config.out.exists() and any(config.out.iterdir()) and not resume:
         raise ConfigProblem(f"{config.out} is not empty; give another folder, or --resume to go on with that run")
     table = chosen_scans(config)
-    config.out.mkdir(parents=True, exist_ok=True)
     device = pick_device(config.running.device)
+    preflight(config, device=str(device))
+    one_blas_thread()
+    config.out.mkdir(parents=True, exist_ok=True)
     workers = worker_count(config.running, on_gpu=device.type != "cpu")
     started = time.monotonic()
     jobs = [job_of(row, config) for row in table[table["status"] == "ok"].to_dict("records")]
@@ -94,13 +106,28 @@ def validate(
     return RunSummary(config.out, results, n_failed=len(results["failures"]))
 
 
+def preflight(config: ValidationConfig, *, device: str) -> None:
+    """Find out now, and not after hours, what would stop the run: margins, weights, text encoder.
+
+    The margins are read before any scan, so that nobody can have fitted them to the results.
+    """
+    margins_of(config)
+    if "cardiomm" in config.reconstruction.methods:
+        load_cardiomm(config.reconstruction.weights or SHIPPED_WEIGHTS, device=device)
+    model_identity(config.segmentation.model_folder or None)
+    text_encoder(config)
+
+
 def chosen_scans(config: ValidationConfig) -> pd.DataFrame:
     """The selected rows of the catalogue, bad ones included; long series first, so that no core waits at the end."""
     wanted = {key: list(value) or None for key, value in vars(config.select).items()}
     table = select(scan_tree(config.cohort), **wanted)
-    table = table[table["modality"].isin([CINE, *MAPPING]) | (table["status"] != "ok")]
+    # long-axis and other views lie in the same folders; volumes and wall thickness are of the short axis
+    short_axis = table["modality"].isin([CINE]) & (table["view"] == SHORT_AXIS)
+    mapping = table["modality"].isin(MAPPING) & table["view"].isin([SHORT_AXIS, "unknown"])
+    table = table[short_axis | mapping | ((table["status"] != "ok") & table["view"].isin([SHORT_AXIS, "unknown", ""]))]
     if table.empty:
-        raise ConfigProblem(f"{config.cohort}: no cine, T1 or T2 mapping scan is left after the selection")
+        raise ConfigProblem(f"{config.cohort}: no short-axis cine, T1 or T2 mapping scan is left after the selection")
     return table.sort_values("size_bytes", ascending=False, kind="stable").reset_index(drop=True)
 
 

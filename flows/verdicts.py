@@ -110,7 +110,7 @@ def ladder_sentence(symbol: str, method: str, rows: Sequence[Row], arms: Mapping
 def _stop_text(row: Row, arms: Mapping[str, Row], margin: Margin) -> str:
     where = tables.arm_short(arms[row["arm"]])
     if row["verdict"] == "too few":
-        return f"no verdict at {where}, as only {row['n']} of {row['attempted']} patients have both values"
+        return f"no verdict at {where}: {row['n']} of {row['attempted']} patients have both values, too few"
     if row["verdict"] == "bias only":
         return f"at {where} only the bias is shown, because {shortfall(row, margin)}"
     return f"not shown at {where}, because {shortfall(row, margin)}"

@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 from cohort.records import MeasurementFailed
 
 
-def segmentation_image(series: NDArray[Any], times_ms: NDArray[np.floating], *, modality: str) -> NDArray[np.float32]:
-    """One magnitude image of a T1 or T2 mapping series on which blood and myocardium differ.
+def segmentation_image(
+    series: NDArray[Any], times_ms: NDArray[np.floating], *, modality: str
+) -> NDArray[np.float32]:
+    """One image of a T1 or T2 mapping series on which blood and myocardium differ, all times in it.
 
-    T1: the image at the longest inversion time, when no tissue is nulled any more (on phantoms it segments better than
-    the mean over all times, see the model card). T2: the image with the shortest preparation, which has most signal.
+    T1: the standard deviation of the magnitude over the inversion times, large where T1 is far from that of the
+    neighborhood whatever the field strength. T2: the mean over the preparations. On phantoms both segment better than
+    any single time (myocardial Dice 0.88 against 0.85, and 0.90 against 0.68; see the model card), and they hold the
+    noise of all images.
 
     Parameters
     ----------
@@ -34,10 +38,9 @@ def segmentation_image(series: NDArray[Any], times_ms: NDArray[np.floating], *, 
     """
     if not len(times_ms) or len(times_ms) > len(series):
         raise MeasurementFailed(f"{len(times_ms)} times for {len(series)} images; expected one time an image")
+    magnitude = np.abs(series[: len(times_ms)]).astype(np.float32)
     if modality.startswith("T1 mapping"):
-        chosen = int(np.argmax(times_ms))
-    elif modality.startswith("T2 mapping"):
-        chosen = int(np.argmin(times_ms))
-    else:
-        raise MeasurementFailed(f"no rule says which image of {modality!r} to segment; known are T1 and T2 mapping")
-    return np.abs(series[chosen : chosen + 1]).astype(np.float32)
+        return magnitude.std(axis=0, keepdims=True)
+    if modality.startswith("T2 mapping"):
+        return magnitude.mean(axis=0, keepdims=True)
+    raise MeasurementFailed(f"no rule says which image of {modality!r} to segment; known are T1 and T2 mapping")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cohort.records import ConfigProblem
 from recon.baselines import sense, zero_filled
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sha256
 from recon.cardiomm.network import CardioMM, Family
@@ -83,7 +84,7 @@ def reconstruct(
         image = zero_filled(masked, mask) if method == "zero_filled" else sense(masked, mask, device=where)
         for _ in range(kspace.shape[1]):
             progress()
-        return cast(Image, image)
+        return image
     lacking = [key for key in ("pattern", "acceleration", "n_calibration") if key not in metadata]
     if lacking:
         raise ValueError(f"metadata lacks {', '.join(lacking)} of the mask, which CardioMM needs")
@@ -123,6 +124,8 @@ def pick_device(device: str) -> torch.device:
     """``auto`` -> CUDA if there is one, else the CPU."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigProblem(f"device {device!r} was asked for, but torch sees no GPU; use auto or cpu")
     return torch.device(device)
 
 

@@ -135,7 +135,9 @@ def plan(context: Context) -> list[Block]:
         cells.append(tables.text(margins.get("evidence")))
         rows.append(Row(tuple(cells)))
     columns = ["Measurement", "Unit", "Margin of the bias", "Margin of the limits (individuals)", "Evidence"]
-    table = tables.make_table("Margins (proposals, to be confirmed)", columns, rows)
+    table = tables.make_table(
+        f"Margins ({context.results['plan'].get('margins_origin') or 'origin not stated'})", columns, rows
+    )
     items = [
         ["Confidence level of intervals", context.level],
         ["Level of each one-sided test (alpha)", f"{about['alpha']:g}"],

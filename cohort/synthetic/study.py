@@ -1,13 +1,17 @@
 """How is a whole cohort of synthetic patients acquired and written? Several centers, each with a scanner of its own."""
 
+import contextlib
+import multiprocessing
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from cohort.synthetic.acquisition import Receiver, acquire
 from cohort.synthetic.population import DISEASES, SyntheticPatient, draw_patient
@@ -82,6 +86,7 @@ def simulate_cohort(
     patients_per_center: int = 3,
     plan: ScanPlan | None = None,
     seed: int = 7,
+    workers: int = 1,
     progress: Callable[[str], None] = lambda scan: None,
 ) -> list[Path]:
     """Draw patients, scan them and write the cohort in the MMCMR layout with its truth beside it.
@@ -98,8 +103,10 @@ def simulate_cohort(
         What is scanned.
     seed
         Fixes every patient, coil and noise sample; each patient's own seed depends on center and number only.
+    workers
+        Processes that scan patients at the same time; the files do not depend on it.
     progress
-        Called with the name of every finished scan.
+        Called with the name of every finished scan, in order.
 
     Returns
     -------
@@ -107,21 +114,53 @@ def simulate_cohort(
         The k-space files.
     """
     plan = plan or ScanPlan()
+    visits = [
+        Visit(root, center, number, DISEASES[(i * patients_per_center + number - 1) % len(DISEASES)], plan, seed)
+        for i, center in enumerate(centers)
+        for number in range(1, patients_per_center + 1)
+    ]
     paths: list[Path] = []
-    diseases: list[tuple[str, str, str]] = []
-    for center in centers:
-        for number in range(1, patients_per_center + 1):
-            disease = DISEASES[(len(diseases)) % len(DISEASES)]
-            own_seed = zlib.crc32(f"{seed}|{center.name}|{number}".encode())
-            rng = np.random.default_rng(own_seed)
-            patient = draw_patient(disease, rng=rng, field_t=center.field_t)
-            folder = PatientFolder(root, center.name, center.vendor, center.field_t, center.model, f"P{number:03d}")
-            for path in scan_patient(patient, folder, center=center, plan=plan, rng=rng, seed=own_seed):
+    with contextlib.ExitStack() as stack:
+        run: Callable[..., Iterable[list[Path]]] = map
+        if workers > 1:
+            # spawned, because a forked child would inherit the locks of the parent's threads
+            pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+            run = stack.enter_context(pool).map
+        for visit, scans in zip(visits, run(scan_visit, visits), strict=True):
+            for path in scans:
                 paths.append(path)
-                progress(f"{center.name} {folder.patient} {path.stem}")
-            diseases.append((center.name, folder.patient, disease))
-    write_diseases(root, diseases)
+                progress(f"{visit.center.name} {visit.patient} {path.stem}")
+    write_diseases(root, [(visit.center.name, visit.patient, visit.disease) for visit in visits])
     return paths
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One patient to be drawn and scanned, with everything that fixes the outcome."""
+
+    root: Path
+    center: Center
+    number: int
+    disease: str
+    plan: ScanPlan
+    seed: int
+
+    @property
+    def patient(self) -> str:
+        """Pseudonym within the center."""
+        return f"P{self.number:03d}"
+
+
+def scan_visit(visit: Visit) -> list[Path]:
+    """Draw one patient and write all scans; the result does not depend on who was scanned before."""
+    center = visit.center
+    own_seed = zlib.crc32(f"{visit.seed}|{center.name}|{visit.number}".encode())
+    rng = np.random.default_rng(own_seed)
+    patient = draw_patient(visit.disease, rng=rng, field_t=center.field_t)
+    folder = PatientFolder(visit.root, center.name, center.vendor, center.field_t, center.model, visit.patient)
+    # the many small products gain nothing from more threads
+    with threadpool_limits(limits=1, user_api="blas"):
+        return scan_patient(patient, folder, center=center, plan=visit.plan, rng=rng, seed=own_seed)
 
 
 def scan_patient(
