@@ -1,8 +1,8 @@
 """How sensitive is each receiver coil to each point of the body?
 
 ESPIRiT: the calibration region holds small patches of k-space, and all of them lie in a subspace; the sensitivities
-are the vectors that the projection on this subspace leaves unchanged, pixel by pixel. Where the calibration region holds
-whole lines the patches lie along ky only, column by column (``recon.hybrid``).
+are the vectors that the projection on this subspace leaves unchanged, pixel by pixel. Where the calibration region
+holds whole lines the patches lie along ky only, column by column (``recon.hybrid``).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from cohort.records import MeasurementFailed
-from recon.fourier import center_crop, center_slice
+from recon.fourier import center_crop, center_pad, center_slice, ifft2c
 from recon.hybrid import column_filters
+from recon.map_edges import continued_to_edges
 
 KERNEL = 6  # k-space points along each side of a patch
 MAX_CALIBRATION = 24  # k-space points used along each axis; more only costs time
@@ -142,7 +143,11 @@ def _slice_maps(
         matrices = torch.einsum("abix,iy->abyx", along_x, waves_y[:, rows])
         maps[:, rows], support[rows] = _dominant_eigenvector(matrices)
     virtual = torch.einsum("a,ayx->yx", principal.conj(), maps)
-    return maps * torch.exp(-1j * virtual.angle()), support
+    maps = maps * torch.exp(-1j * virtual.angle())
+    if calibration.shape[-1] < nx:
+        signal = torch.linalg.vector_norm(ifft2c(center_pad(calibration, shape)), dim=(0, 1))
+        maps = continued_to_edges(maps, support, signal=signal, cell_px=nx / calibration.shape[-1])
+    return maps, support
 
 
 def _projection_filters(calibration: torch.Tensor, kernel: int, rank_threshold: float) -> torch.Tensor:
