@@ -205,7 +205,7 @@ def test_mixing_keeps_unit_variance(correlation: float, rng: np.random.Generator
 
 def test_seed_repeats_and_global_state_is_untouched() -> None:
     fine = np.ones((1, 2, 40, 40), dtype=np.float32)
-    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     first, again, other = (
         scan(
             fine,

@@ -32,7 +32,7 @@ PLAN = ScanPlan(n_frames=2, n_slices=2)
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One patient at each of two centers: cine, T1 and T2."""
     root = tmp_path_factory.mktemp("cohort")
-    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     paths = simulate_cohort(root, centers=CENTERS, patients_per_center=1, plan=PLAN, seed=3)
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index] # noqa: NPY002
     assert len(paths) == 6
@@ -41,6 +41,10 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def beside(path: str | Path, ending: str) -> Path:
     return Path(path).with_name(Path(path).stem + ending)
+
+
+def scans(root: Path) -> list[Any]:
+    return list(scan_tree(root).itertuples())
 
 
 def truth_of(path: str | Path) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def test_every_scan_is_in_the_catalogue_and_good(cohort: Path) -> None:
 
 
 def test_headers_say_simulated_and_give_the_geometry(cohort: Path) -> None:
-    for row in scan_tree(cohort).itertuples():
+    for row in scans(cohort):
         info = read_info(row.path)
         assert info["Simulated"] == "synthetic phantom"
         geometry = scan_geometry(info, shape=row.shape, scanner=row.scanner, readout_removed=False)
@@ -150,7 +154,7 @@ def simulated(acdc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_acdc_scan_is_good_and_marked(simulated: Path) -> None:
     root = simulated.parents[7]
-    (row,) = scan_tree(root).itertuples()
+    (row,) = scans(root)
     assert (row.status, row.patient, row.disease, row.modality) == ("ok", "P012", "hypertrophic", "cine")
     assert tuple(row.shape) == (2, 2, 3, N_PHASE, 60)  # 60 pixels of 1.5 mm at 3 mm, readout doubled
     info = read_info(simulated)

@@ -52,7 +52,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 def with_data_consistency(network: CardioMM, weight: float) -> CardioMM:
     for cascade in network.cascades:
-        cascade.dc_weight.fill_(weight)  # type: ignore[operator,union-attr]
+        cascade.dc_weight.fill_(weight)  # type: ignore[operator]
     return network
 
 
@@ -219,7 +219,7 @@ def test_equals_the_released_network(shared_data: Path) -> None:
     folder = shared_data / "cardiomm_parity"
     network = load_cardiomm(folder / "public_uniform.ckpt")
     with np.load(folder / "public_uniform_io.npz") as stored:
-        given = {
+        given: dict[str, Any] = {
             "masked_kspace": torch.from_numpy(stored["masked_kspace"])[None],
             "mask": torch.from_numpy(stored["mask"])[None],
             "metadata_embedding": torch.from_numpy(stored["metadata_text_embedding"])[None],
@@ -231,7 +231,9 @@ def test_equals_the_released_network(shared_data: Path) -> None:
     assert relative(network(**given)[0], output) < 1e-4
     assert relative(network.sensitivity_maps(**given)[0], maps) < 1e-4
     # in a batch with another text, where the release mixes the texts up, the answer is the same
-    pair = {key: torch.cat([value, value]) if isinstance(value, Tensor) else value for key, value in given.items()}
+    pair: dict[str, Any] = {
+        key: torch.cat([value, value]) if isinstance(value, Tensor) else value for key, value in given.items()
+    }
     pair["metadata_embedding"][1] *= -1
     assert relative(network(**pair)[0], output) < 1e-4
 

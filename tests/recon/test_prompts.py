@@ -139,7 +139,7 @@ def test_every_arm_has_a_vector_of_its_own() -> None:
 
 
 def test_answers_cannot_be_changed_by_the_caller_and_randomness_is_its_own() -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     first = HashedNgramEncoder()(["a text of its own"])
     first[:] = 0
     assert HashedNgramEncoder()(["a text of its own"]).any()

@@ -145,7 +145,7 @@ def test_weights_are_never_behind_the_state(
 def test_global_random_states_are_untouched(
     images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
 ) -> None:
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index,union-attr] # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     train(images, replace(options, steps=2), tmp_path)
     np.testing.assert_array_equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index] # noqa: NPY002
