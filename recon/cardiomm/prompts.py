@@ -124,7 +124,7 @@ class ClipEncoder:
         try:
             from transformers import AutoTokenizer, CLIPTextModelWithProjection
         except ImportError as error:
-            raise ImportError("CLIP texts need the extra 'clip' (pip install 'cardioval[clip]')") from error
+            raise ImportError(f"CLIP texts need the extra 'clip' (pip install 'cardioval[clip]'): {error}") from error
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         self._model.eval()

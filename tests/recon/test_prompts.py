@@ -173,7 +173,12 @@ def make_clip_folder(folder: Path) -> None:
         json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
     )
     text = {"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    text |= {"num_attention_heads": 2, "eos_token_id": len(words) - 1, "bos_token_id": len(words) - 2}
+    text |= {
+        "num_attention_heads": 2,
+        "eos_token_id": len(words) - 1,
+        "bos_token_id": len(words) - 2,
+        "projection_dim": 12,
+    }
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision |= {"image_size": 32, "patch_size": 16}
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
