@@ -30,7 +30,7 @@ from recon.fourier import remove_readout_oversampling
 from recon.inference import reconstruct
 from recon.sampling import effective_acceleration, undersampling_mask
 
-RECONSTRUCTION_VERSION = 1
+RECONSTRUCTION_VERSION = 2
 SEGMENTATION_VERSION = 4
 CINE = "cine"
 
