@@ -87,9 +87,9 @@ def write_scan(
         write_text(path.with_name(f"{stem}_truth.json"), json.dumps(truth, indent=1, allow_nan=False) + "\n")
     sidecar = {"what": "true labels", "scan": f"{folder.center} {folder.patient} {stem}"}
     write_labels(path.with_name(f"{stem}_truth_labels.nii.gz"), truth_labels, spacing_mm=spacing_mm, sidecar=sidecar)
-    write_kspace(path, kspace, info=info)
     if times_ms is not None:
         write_times_ms(path, times_ms)
+    write_kspace(path, kspace, info=info)
     return path
 
 
