@@ -25,7 +25,7 @@ from phenotyping.volumes import VentricularVolumes, measure_volumes
 from phenotyping.wall_thickness import thickness_of_frame
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 3
+MEASUREMENT_VERSION = 4
 VOLUME_NAMES = [
     "lv_edv_ml",
     "lv_esv_ml",
@@ -120,7 +120,9 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path) -> Path
             **job.columns(),
             **{k: arm[k] for k in ("method", "pattern", "acceleration", "effective_acceleration")},
         }
-        measured = measure_arm(job, recon, arm, labelled["arms"][name], reference)
+        # every arm is shown at the reference's slices, wherever its own labels would have put the middle
+        at = {picture.phase: picture.slice for picture in shown.pictures} if shown else {}
+        measured = measure_arm(job, recon, arm, labelled["arms"][name], reference, at=at)
         rows += [{**common, **row_of(value)} for value in measured.values]
         if name == REFERENCE.name:
             shown = measured
@@ -157,7 +159,13 @@ def load_reference(job: ScanJob, labelled: Mapping[str, Any]) -> Reference:
 
 
 def measure_arm(
-    job: ScanJob, recon: Mapping[str, Any], arm: Mapping[str, Any], labelled: Mapping[str, Any], reference: Reference
+    job: ScanJob,
+    recon: Mapping[str, Any],
+    arm: Mapping[str, Any],
+    labelled: Mapping[str, Any],
+    reference: Reference,
+    *,
+    at: Mapping[str, int],
 ) -> Measured:
     """All values of one arm; what fails is a value with its reason."""
     names = planned(job.modality, n_frames=recon["shape"][0])
@@ -172,9 +180,9 @@ def measure_arm(
     labels = read_labels(job.folder / labelled["labels"])[0]
     try:
         if job.modality == CINE:
-            measured = measure_cine(image, labels, recon=recon, spacing=spacing)
+            measured = measure_cine(image, labels, recon=recon, spacing=spacing, at=at)
         else:
-            measured = measure_map(job, image, labels, spacing=spacing)
+            measured = measure_map(job, image, labels, spacing=spacing, at=at)
     except (CardioValError, ValueError) as problem:
         return Measured((*values, *failed(names, one_line(problem))))
     return Measured((*values, *measured.values, *overlap_values(labels, reference)), measured.pictures)
@@ -186,6 +194,7 @@ def measure_cine(
     *,
     recon: Mapping[str, Any],
     spacing: tuple[float, float, float],
+    at: Mapping[str, int],
 ) -> Measured:
     """Volumes, function, mass and wall thickness; quality control warns but never drops."""
     rate = recon["info"].get("HeartRate")
@@ -209,10 +218,11 @@ def measure_cine(
         ]
     except CardioValError as problem:
         values += failed(WALL_NAMES, one_line(problem))
-    z = middle_slice(labels[volumes.ed_frame])
+    middle = middle_slice(labels[volumes.ed_frame])
     pictures = [
         Picture(phase, z, image[frame, z], labels[frame, z])
         for phase, frame in (("ED", volumes.ed_frame), ("ES", volumes.es_frame))
+        for z in [at.get(phase, middle)]
     ]
     return Measured(tuple(values), tuple(pictures))
 
@@ -235,7 +245,12 @@ def checked(name: str, number: float, warning: str) -> Value:
 
 
 def measure_map(
-    job: ScanJob, series: NDArray[np.float32], labels: NDArray[np.uint8], *, spacing: tuple[float, float, float]
+    job: ScanJob,
+    series: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    *,
+    spacing: tuple[float, float, float],
+    at: Mapping[str, int],
 ) -> Measured:
     """Myocardial T1 or T2: fit around the heart, median of the middle of the wall."""
     name = MAP_NAME[job.modality]
@@ -260,7 +275,7 @@ def measure_map(
     else:
         # two unknowns and three preparation times: a single pixel's uncertainty is too rough to exclude pixels by
         region = myocardial_t2(whole, labels[0], spacing_mm=spacing)
-    z = middle_slice(labels[0])
+    z = at.get("map", middle_slice(labels[0]))
     value = checked(name, region.median_ms, region.reason)
     return Measured((value,), (Picture("map", z, whole[z].astype(np.float32), labels[0, z]),))
 
@@ -325,7 +340,7 @@ def save_pictures(
     expected = {picture.phase: picture for picture in reference.pictures}
     for picture in measured.pictures:
         first = expected.get(picture.phase)
-        if first is None or first.slice != picture.slice:
+        if first is None:
             continue
         path = job.folder / "pictures" / f"{arm}_{picture.phase}.npz"
         path.parent.mkdir(exist_ok=True)
