@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test check env clean
 
 demo: $(VENV)/.ready
-	$(BIN)/cardioval demo --out demo
+	@# 3 means measured, but not everything: the table and the report say what failed
+	$(BIN)/cardioval demo --out demo || [ $$? -eq 3 ]
 
 test: check
 	$(BIN)/python -m pytest
