@@ -8,9 +8,7 @@ from numpy.typing import NDArray
 from cohort.records import MeasurementFailed
 
 
-def segmentation_image(
-    series: NDArray[Any], times_ms: NDArray[np.floating], *, modality: str
-) -> NDArray[np.float32]:
+def segmentation_image(series: NDArray[Any], times_ms: NDArray[np.floating], *, modality: str) -> NDArray[np.float32]:
     """One image of a T1 or T2 mapping series on which blood and myocardium differ, all times in it.
 
     T1: the standard deviation of the magnitude over the inversion times, large where T1 is far from that of the

@@ -22,5 +22,7 @@ def rng() -> np.random.Generator:
 def shared_data() -> Path:
     """The development data beside the checkout; not part of the project, so tests that use it may be absent."""
     if not (SHARED / "data").is_dir():
-        pytest.skip("needs the development data (ACDC, reference numbers) in ../shared/data, which is not part of the project")
+        pytest.skip(
+            "needs the development data (ACDC, reference numbers) in ../shared/data, which is not part of the project"
+        )
     return SHARED / "data"
