@@ -15,18 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cohort.atomic import write_text
-
-_HASHES: dict[tuple[str, int, int], str] = {}
-
-
-def file_sha256(path: Path) -> str:
-    """Hash of a file's content, computed once per process while size and modification time stay."""
-    state = path.stat()
-    key = (str(path), state.st_size, state.st_mtime_ns)
-    if key not in _HASHES:
-        with path.open("rb") as file:
-            _HASHES[key] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _HASHES[key]
+from cohort.fingerprint import file_sha256
 
 
 def stage_key(stage: str, version: int, **parts: Any) -> str:

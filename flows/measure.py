@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from cohort.atomic import replacing
 from cohort.cmrxrecon import read_times_ms
+from cohort.fingerprint import file_sha256
 from cohort.images import read_image, read_labels
 from cohort.phenotypes import VOCABULARY
 from cohort.records import CardioValError
-from flows.caching import file_sha256, is_complete, read_manifest, stage_key, write_manifest
+from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from phenotyping.biomarkers import myocardial_t1, myocardial_t2
@@ -106,7 +107,7 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path) -> Path
     Path
         Manifest with ``rows`` of the measurement table and ``gallery`` entries (paths relative to the manifest).
     """
-    manifest, key = job.folder / "measurements.json", measurement_key(job, segmentation, reconstruction)
+    manifest, key = job.measurements, measurement_key(job, segmentation, reconstruction)
     if is_complete(manifest, key=key):
         return manifest
     recon, labelled = read_manifest(reconstruction), read_manifest(segmentation)

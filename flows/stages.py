@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.cmrxrecon import read_info, read_kspace, read_times_ms
+from cohort.fingerprint import file_sha256
 from cohort.geometry import scan_geometry
 from cohort.images import read_image, write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
-from flows.caching import file_sha256, is_complete, read_manifest, stage_key, write_manifest
+from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, Arm, ValidationConfig
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
@@ -51,6 +52,21 @@ class ScanJob:
     stem: str
     path: Path
     folder: Path
+
+    @property
+    def reconstruction(self) -> Path:
+        """Manifest of the reconstruction stage."""
+        return self.folder / "reconstruction.json"
+
+    @property
+    def segmentation(self) -> Path:
+        """Manifest of the segmentation stage."""
+        return self.folder / "segmentation.json"
+
+    @property
+    def measurements(self) -> Path:
+        """Manifest of the measurement stage."""
+        return self.folder / "measurements.json"
 
     @property
     def label(self) -> str:
@@ -92,7 +108,7 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
     FileProblem, MeasurementFailed
         The scan itself cannot be used.
     """
-    manifest, key = job.folder / "reconstruction.json", reconstruction_key(job, config)
+    manifest, key = job.reconstruction, reconstruction_key(job, config)
     if is_complete(manifest, key=key):
         return manifest
     info = read_info(job.path)
@@ -233,7 +249,7 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
     Path
         Manifest: for every arm its labels or the reason why there are none.
     """
-    manifest, key = job.folder / "segmentation.json", segmentation_key(reconstruction, config)
+    manifest, key = job.segmentation, segmentation_key(reconstruction, config)
     if is_complete(manifest, key=key):
         return manifest
     files, arms = [], {}

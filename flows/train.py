@@ -4,7 +4,6 @@ weights."""
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def train_reconstruction(
         images += phantom_images(n_phantoms, seed=options.seed)
         notes |= {"phantoms": n_phantoms}
     return train_cardiomm(
-        images, monitor=monitor, options=replace(options), folder=out, notes=notes, device=device, progress=progress
+        images, monitor=monitor, options=options, folder=out, notes=notes, device=device, progress=progress
     )
 
 

@@ -20,10 +20,11 @@ import pandas as pd
 import torch
 
 from cohort.catalogue import catalogue_hash, scan_tree, select
+from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
-from flows.caching import file_sha256, is_complete, read_manifest, stage_key
+from flows.caching import is_complete, read_manifest, stage_key
 from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
-from flows.measure import measure_scan, measurement_key, planned
+from flows.measure import MIN_FRAMES_FOR_OUTPUT, measure_scan, measurement_key, planned
 from flows.outcome import Failure, margins_of, write_results
 from flows.provenance import device_name, provenance
 from flows.stages import (
@@ -36,8 +37,7 @@ from flows.stages import (
     text_encoder,
 )
 from phenotyping.nnunet import model_identity, nnunet_library
-from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm
-from recon.inference import pick_device
+from recon.inference import network_of, pick_device
 
 prepare_environment()
 from prefect import flow, task
@@ -113,7 +113,7 @@ def preflight(config: ValidationConfig, *, device: str) -> None:
     """
     margins_of(config)
     if "cardiomm" in config.reconstruction.methods:
-        load_cardiomm(config.reconstruction.weights or SHIPPED_WEIGHTS, device=device)
+        network_of(config.reconstruction.weights or None, device=device)
     model_identity(config.segmentation.model_folder or None)
     text_encoder(config)
 
@@ -165,7 +165,7 @@ def catalogue_failure(row: Mapping[Any, Any], config: ValidationConfig) -> Failu
 def frames_of(row: Mapping[Any, Any]) -> int:
     """Frames of a scan, a whole cycle where the header could not be read."""
     shape = row.get("shape")
-    return int(shape[0]) if isinstance(shape, tuple | list) and len(shape) else 12
+    return int(shape[0]) if isinstance(shape, tuple | list) and len(shape) else MIN_FRAMES_FOR_OUTPUT
 
 
 # ---- Prefect ----------------------------------------------------------------------------------------------------------
@@ -176,12 +176,11 @@ def stage_cache_key(context: Any, parameters: Mapping[str, Any]) -> str:
     name, job, config = context.task.name, parameters["job"], parameters["config"]
     try:
         if name == "reconstruct":
-            manifest, key = job.folder / "reconstruction.json", reconstruction_key(job, config)
+            manifest, key = job.reconstruction, reconstruction_key(job, config)
         elif name == "segment":
-            manifest = job.folder / "segmentation.json"
-            key = segmentation_key(Path(parameters["reconstruction"]), config)
+            manifest, key = job.segmentation, segmentation_key(Path(parameters["reconstruction"]), config)
         else:
-            manifest = job.folder / "measurements.json"
+            manifest = job.measurements
             key = measurement_key(job, Path(parameters["segmentation"]), Path(parameters["reconstruction"]))
     except (CardioValError, OSError, ValueError):
         # the task itself will say what is wrong
@@ -272,9 +271,9 @@ def as_error(outcome: Any) -> Exception:
 
 def stage_failure(job: ScanJob, stage: str, problem: Exception) -> Failure:
     """A scan that a stage could not do, with the measurements that are therefore missing."""
-    n_frames = 12
+    n_frames = MIN_FRAMES_FOR_OUTPUT
     with contextlib.suppress(OSError, ValueError, KeyError):
-        n_frames = int(read_manifest(job.folder / "reconstruction.json")["shape"][0])
+        n_frames = int(read_manifest(job.reconstruction)["shape"][0])
     reason = getattr(problem, "reason", "") or " ".join(str(problem).split()) or type(problem).__name__
     if not isinstance(problem, CardioValError):
         reason = f"{type(problem).__name__}: {reason}"

@@ -88,7 +88,7 @@ def reconstruct(
     lacking = [key for key in ("pattern", "acceleration", "n_calibration") if key not in metadata]
     if lacking:
         raise ValueError(f"metadata lacks {', '.join(lacking)} of the mask, which CardioMM needs")
-    network = cached_network(str(weights or SHIPPED_WEIGHTS), weights_sha256(weights or SHIPPED_WEIGHTS), str(where))
+    network = network_of(weights, device=where)
     return cardiomm_image(
         masked,
         mask,
@@ -127,6 +127,12 @@ def pick_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigProblem(f"device {device!r} was asked for, but torch sees no GPU; use auto or cpu")
     return torch.device(device)
+
+
+def network_of(weights: str | os.PathLike[str] | None, *, device: str | torch.device) -> CardioMM:
+    """The network of a checkpoint, None for the shipped one; loaded once per process while the file does not change."""
+    path = Path(weights or SHIPPED_WEIGHTS)
+    return cached_network(str(path), weights_sha256(path), str(device))
 
 
 @lru_cache(maxsize=2)

@@ -1,6 +1,5 @@
 """How is a CardioMM network stored and loaded? Published Lightning checkpoints and ours, without executing code."""
 
-import hashlib
 import os
 import pickle
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cohort.atomic import replacing
+from cohort.fingerprint import file_sha256
 from cohort.records import WeightsProblem
 from recon.cardiomm.network import CardioMM, CardioMMSize, EmbeddingNorm
 
@@ -165,8 +165,7 @@ def weights_sha256(path: str | os.PathLike[str]) -> str:
     """Hash of a weights file, for provenance."""
     if not Path(path).is_file():
         raise WeightsProblem(path, NO_SUCH_FILE)
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def plain(value: Any) -> Any:

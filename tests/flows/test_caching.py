@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flows.caching import file_sha256, is_complete, read_manifest, stage_key, write_manifest
+from cohort.fingerprint import file_sha256
+from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 
 
 def test_key_depends_on_everything() -> None:
