@@ -16,6 +16,7 @@ from recon.baselines import sense, zero_filled
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sha256
 from recon.cardiomm.network import CardioMM, Family
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
+from recon.checks import check_calibration, check_input
 
 Method = Literal["zero_filled", "sense", "cardiomm"]
 METHODS: tuple[Method, ...] = ("zero_filled", "sense", "cardiomm")
@@ -77,8 +78,7 @@ def reconstruct(
     WeightsProblem
         The checkpoint is missing or cannot be used.
     """
-    kspace, mask = check_input(kspace, mask, method=method)
-    masked = np.where(mask[:, None, None], kspace, np.complex64(0))
+    masked, mask = check_input(kspace, mask, method=method, methods=METHODS)
     where = pick_device(device)
     if method in ("zero_filled", "sense"):
         image = zero_filled(masked, mask) if method == "zero_filled" else sense(masked, mask, device=where)
@@ -88,6 +88,7 @@ def reconstruct(
     lacking = [key for key in ("pattern", "acceleration", "n_calibration") if key not in metadata]
     if lacking:
         raise ValueError(f"metadata lacks {', '.join(lacking)} of the mask, which CardioMM needs")
+    check_calibration(masked, mask, metadata)
     network = network_of(weights, device=where)
     return cardiomm_image(
         masked,
@@ -99,25 +100,6 @@ def reconstruct(
         encoder=encoder or HashedNgramEncoder(),
         progress=progress,
     )
-
-
-def check_input(
-    kspace: NDArray[np.complex64], mask: NDArray[np.bool_], *, method: str
-) -> tuple[NDArray[np.complex64], NDArray[np.bool_]]:
-    """Shapes and values, with one mask for each frame."""
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
-    if kspace.ndim != 5:
-        raise ValueError(f"expected k-space (frames, slices, coils, ky, kx), got shape {kspace.shape}")
-    if mask.ndim != 3 or mask.shape[1:] != kspace.shape[3:] or mask.shape[0] not in (1, kspace.shape[0]):
-        raise ValueError(
-            f"expected a mask (frames, ky, kx) for k-space of shape {kspace.shape}, got {mask.shape}: make it for this matrix"
-        )
-    if not np.isfinite(kspace).all():
-        raise ValueError("k-space holds NaN or infinite values; expected finite ones")
-    if not kspace.any():
-        raise ValueError("k-space is zero everywhere; expected measured data")
-    return kspace.astype(np.complex64, copy=False), np.broadcast_to(mask, (kspace.shape[0], *mask.shape[1:]))
 
 
 def pick_device(device: str) -> torch.device:
