@@ -53,7 +53,7 @@ def check_input(
         )
     if mask.dtype != np.bool_:
         raise ValueError(f"expected a bool mask, got {mask.dtype}; convert zeros and ones with mask.astype(bool)")
-    sampled = np.broadcast_to(mask, (kspace.shape[0], *mask.shape[1:]))
+    sampled = np.broadcast_to(mask, (kspace.shape[0], *mask.shape[1:])).copy()  # torch takes only writable arrays
     masked = np.zeros(kspace.shape, np.complex64)
     with np.errstate(over="ignore"):  # what single precision cannot hold becomes infinite, and is refused below
         np.copyto(masked, kspace, where=sampled[:, None, None], casting="same_kind")
