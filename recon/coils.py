@@ -67,6 +67,23 @@ def calibrated_maps(kspace: torch.Tensor, mask: NDArray[np.bool_]) -> CoilMaps:
     return espirit_maps(center_crop(kspace, size), shape=kspace.shape[-2:])
 
 
+def soft_maps(found: CoilMaps, threshold: float) -> torch.Tensor:
+    """Maps (slices, coils, y, x) that fade out where the calibration region shows no signal (soft SENSE).
+
+    Their norm rises smoothly from 0 where the eigenvalue is at the threshold to 1 where it is 1, so that noise of air is
+    left out without a hard edge. An image solved with them times their norm is on the scale of the root sum of squares.
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not from 0 to below 1.
+    """
+    if not 0 <= threshold < 1:
+        raise ValueError(f"expected a soft threshold from 0 to below 1, got {threshold}")
+    part = ((found.support - threshold) / (1 - threshold)).clamp(0, 1)
+    return found.maps * (part**2 * (3 - 2 * part))[:, None]
+
+
 def calibration_size(mask: NDArray[np.bool_]) -> tuple[int, int]:
     """Sides (ky, kx) of the largest central block that every frame samples fully; (0, 0) if there is none.
 

@@ -53,6 +53,22 @@ def _centered2(array: AnyArray, *, inverse: bool) -> AnyArray:
     return cast(Any, scipy.fft.fftshift(transform(shifted_np, norm="ortho"), axes=(-2, -1)))
 
 
+def to_x(kspace: torch.Tensor) -> torch.Tensor:
+    """Centered orthonormal inverse transform along the last axis only (kx to x)."""
+    image = torch.fft.ifft(torch.fft.ifftshift(kspace, dim=-1), norm="ortho")
+    return torch.fft.fftshift(image, dim=-1)
+
+
+def inverse_matrix(n: int, points: torch.Tensor, *, dtype: torch.dtype) -> torch.Tensor:
+    """Centered orthonormal inverse transform as a matrix (n, points) of the given k-space indices of an axis of length n.
+
+    Much faster than zero filling where few lines are sampled.
+    """
+    position = torch.arange(n, device=points.device) - n // 2
+    phase = torch.outer(position, points - n // 2).remainder(n).to(torch.float64) * (2 * torch.pi / n)
+    return (torch.exp(1j * phase) / n**0.5).to(dtype)
+
+
 def remove_readout_oversampling(kspace: NDArray[np.complex64], factor: int) -> NDArray[np.complex64]:
     """Remove the readout oversampling: keep the center ``nx / factor`` of the field of view along x.
 

@@ -7,6 +7,8 @@ and right edge of the image, as it always does in short-axis cine, without the e
 
 import torch
 
+from recon.fourier import to_x
+
 COLUMN_STEP = 3  # columns between two calibrations; the kernels between them are interpolated
 COLUMN_REACH = 2  # columns on each side that a calibration looks at, with triangular weights; fewer at the edges
 SIGNAL_FLOOR = 1e-3  # singular values below this part of the largest of all columns are noise (columns of air)
@@ -31,7 +33,7 @@ def column_filters(lines: torch.Tensor, *, kernel: int, rank_threshold: float) -
     """
     n_coils, n_x = lines.shape[1], lines.shape[-1]
     weights = _window(n_x, lines.device)
-    patches = _to_x(lines).unfold(2, kernel, 1)  # frame, coil, patch, x, place in the patch
+    patches = to_x(lines).unfold(2, kernel, 1)  # frame, coil, patch, x, place in the patch
     patches = patches.permute(3, 1, 4, 0, 2).reshape(n_x, n_coils * kernel, -1)
     covariance = torch.einsum("nx,xij->nij", weights.to(lines.dtype), patches @ patches.mH)
     energies, vectors = torch.linalg.eigh(covariance)
@@ -41,12 +43,6 @@ def column_filters(lines: torch.Tensor, *, kernel: int, rank_threshold: float) -
     power = torch.einsum("nakv,nbkv->abkn", spectra.conj(), spectra)
     filters = torch.fft.fftshift(torch.fft.ifft(power, dim=2) / kernel, dim=2)
     return _interpolated(filters, n_x)
-
-
-def _to_x(lines: torch.Tensor) -> torch.Tensor:
-    """Centered orthonormal inverse transform along the last axis."""
-    image = torch.fft.ifft(torch.fft.ifftshift(lines, dim=-1), norm="ortho")
-    return torch.fft.fftshift(image, dim=-1)
 
 
 def _nodes(n_x: int, device: torch.device) -> torch.Tensor:

@@ -30,7 +30,13 @@ class CgResult:
 
 
 def conjugate_gradient(
-    operator: Operator, rhs: torch.Tensor, *, max_iterations: int, tolerance: float, item_dims: int = 2
+    operator: Operator,
+    rhs: torch.Tensor,
+    *,
+    max_iterations: int,
+    tolerance: float,
+    item_dims: int = 2,
+    preconditioner: Operator | None = None,
 ) -> CgResult:
     """Solve ``operator(x) = rhs`` for a Hermitian positive definite operator, starting at zero.
 
@@ -44,6 +50,8 @@ def conjugate_gradient(
         An item is done when its residual norm is at most this part of its right-hand side's.
     item_dims : int
         How many last axes make one item; the axes before them are the batch.
+    preconditioner : callable or None
+        Approximate inverse of the operator, Hermitian positive definite and linear; must not mix the items either.
 
     Returns
     -------
@@ -54,28 +62,33 @@ def conjugate_gradient(
     Source: Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
     """
     dims = tuple(range(-item_dims, 0))
-    solution, residual, direction = torch.zeros_like(rhs), rhs.clone(), rhs.clone()
-    power = _inner(residual, residual, dims)
-    target = power * tolerance**2
-    n_iterations = torch.zeros(power.shape, dtype=torch.int64, device=rhs.device)
-    active = power > target
+    apply = preconditioner if preconditioner is not None else torch.clone
+    solution, residual = torch.zeros_like(rhs), rhs.clone()
+    direction = apply(residual)
+    power, start = _inner(residual, direction, dims), _inner(rhs, rhs, dims)
+    left, target = start, start * tolerance**2
+    n_iterations = torch.zeros(start.shape, dtype=torch.int64, device=rhs.device)
+    active = left > target
     for _ in range(max_iterations):
         if not bool(active.any()):
             break
         image = operator(direction)
         curvature = _inner(direction, image, dims)
-        active &= curvature > 0
+        active &= (curvature > 0) & (power > 0)
         step = torch.where(active, power / curvature.where(active, torch.ones_like(curvature)), 0.0)
         solution += step * direction
         residual -= step * image
-        power_next = _inner(residual, residual, dims).where(active, power)
-        ratio = torch.where(active, power_next / power.where(active, torch.ones_like(power)), 0.0)
-        direction = residual + ratio * direction
         n_iterations += active
-        power = power_next
-        active &= power > target
-    start = _inner(rhs, rhs, dims)
-    relative = torch.sqrt(power / start.where(start > 0, torch.ones_like(start)))
+        left = _inner(residual, residual, dims)
+        active &= left > target
+        if not bool(active.any()):
+            break
+        toward = apply(residual) if preconditioner is not None else residual
+        power_next = _inner(residual, toward, dims) if preconditioner is not None else left
+        ratio = torch.where(active, power_next / power.where(active, torch.ones_like(power)), 0.0)
+        direction = toward + ratio * direction
+        power = power_next.where(active, power)
+    relative = torch.sqrt(left / start.where(start > 0, torch.ones_like(start)))
     shape = rhs.shape[:-item_dims]
     return CgResult(solution, n_iterations.reshape(shape), relative.reshape(shape))
 
