@@ -1,15 +1,14 @@
 """What does a CMRxRecon or MMCMR-427K file hold, and how is such a file written?
 
 k-space of all years (2023 to 2025: v7.3 or v5, three to five axes, several variable names) becomes one array
-(frames, slices, coils, ky, kx) in complex64, readout oversampling included; masks become (frames, ny, nx).
-The header `<stem>_info.csv` and the timing files `T1map.csv`, `T2map.csv` beside it are in `cohort.headers`,
-and can be had from here.
+(frames, slices, coils, ky, kx) in complex64, readout oversampling included. Masks are in `cohort.masks`; the header
+`<stem>_info.csv` and the timing files `T1map.csv`, `T2map.csv` beside it are in `cohort.headers`; all can be had from
+here.
 Source: the data formats of the CMRxRecon challenges 2023 to 2025 and of MMCMR-427K (doi 10.48550/arXiv.2512.21652).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.headers import InfoValue, read_info, times_of_series, write_info, write_times_ms
-from cohort.matfile import Pathish, check_complex, read_variable, variable_shapes, write_variable
+from cohort.masks import find_mask, read_mask, write_mask
+from cohort.matfile import Pathish, check_complex, find_variable, read_variable, write_variable
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
 __all__ = [
     "InfoValue",
+    "find_mask",
     "read_header",
     "read_info",
     "read_kspace",
@@ -35,7 +36,6 @@ __all__ = [
 
 # in the order of preference where a file holds several
 KSPACE_NAMES = ("kspace", "kspace_full", "kus", r"kspace_sub\d{2}", "kspace_single_full", r"kspace_single_sub\d{2}")
-MASK_NAMES = ("mask", r"mask\d{2}")
 AXES = ("frames", "slices", "coils", "ky", "kx")
 
 
@@ -149,50 +149,9 @@ def read_times_ms(path_to_mat: Pathish) -> NDArray[np.float64]:
     return times_of_series(path_to_mat, n_frames=frames, n_slices=slices)
 
 
-def read_mask(path: Pathish) -> NDArray[np.bool_]:
-    """Read a sampling mask.
-
-    Parameters
-    ----------
-    path
-        A `.mat` file, v7.3 or v5, with `mask` (or `mask04`, `mask08`, `mask10`) of zeros and ones, (nx, ny) for all
-        frames or (nx, ny, nt) in MATLAB's order.
-
-    Returns
-    -------
-    ndarray
-        bool (frames, ny, nx); one frame where the file has one for all.
-
-    Raises
-    ------
-    MissingFile, UnreadableFile, WrongShape
-        As `read_kspace`; and values other than zero and one.
-    """
-    name, shape = _choose(path, MASK_NAMES, "sampling mask")
-    if len(shape) not in (2, 3) or 0 in shape:
-        raise WrongShape(path, f"expected a mask (nx, ny) or (nx, ny, nt), variable {name!r} is {shape[::-1]}")
-    mask = np.asarray(read_variable(path, name))
-    if mask.dtype.kind not in "fiub" or not np.isin(mask, (0, 1)).all():
-        raise UnreadableFile(path, f"variable {name!r} holds more than zeros and ones; expected a sampling mask")
-    return np.ascontiguousarray(mask.astype(bool).reshape((-1, *shape[-2:])))
-
-
-def write_mask(path: Pathish, mask: NDArray[np.bool_]) -> None:
-    """Write a sampling mask bool (frames, ny, nx) as variable `mask`, MATLAB logical (nx, ny[, nt]), v7.3.
-
-    Raises
-    ------
-    WrongShape
-        Not a bool array of three axes without an empty one.
-    """
-    if mask.ndim != 3 or 0 in mask.shape or mask.dtype != np.bool_:
-        raise WrongShape(path, f"expected bool (frames, ny, nx) to write, got {mask.dtype} {mask.shape}")
-    write_variable(path, "mask", mask[0] if len(mask) == 1 else mask, chunks=None, gzip_level=0)
-
-
 def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
     """Name of the k-space variable and its five lengths."""
-    name, shape = _choose(path, KSPACE_NAMES, "k-space")
+    name, shape = find_variable(path, KSPACE_NAMES, "k-space")
     axes = 2 if name.startswith("kspace_single") else 3
     if not axes <= len(shape) <= axes + 2:
         raise WrongShape(
@@ -203,18 +162,6 @@ def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
     coils, plane = (1,) if axes == 2 else shape[-3:-2], shape[-2:]
     frames, slices = (1,) * (axes + 2 - len(shape)) + shape[: len(shape) - axes]
     return name, (frames, slices, coils[0], plane[0], plane[1])
-
-
-def _choose(path: Pathish, names: tuple[str, ...], what: str) -> tuple[str, tuple[int, ...]]:
-    """First variable, in the order of `names`, that the file holds, and its shape."""
-    shapes = variable_shapes(path)
-    for pattern in names:
-        for name in sorted(shapes):
-            if re.fullmatch(pattern, name):
-                return name, shapes[name]
-    there = ", ".join(sorted(shapes)[:8]) or "no variable"
-    expected = ", ".join(re.sub(r"\\d\{2\}", "NN", n) for n in names)
-    raise UnreadableFile(path, f"no {what} variable: expected one of {expected}; the file has {there}")
 
 
 def _check_values(kspace: NDArray[np.complex64], path: Pathish) -> None:

@@ -8,6 +8,7 @@ Nothing in a file is ever executed, and no link in it is followed to another fil
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -74,6 +75,24 @@ def variable_shapes(path: Pathish) -> dict[str, tuple[int, ...]]:
             return {name: variable.shape for name, variable in mat5.list_variables(path).items()}
     with _told(path), _open_hdf5(path) as file:
         return {name: _dataset_shape(data) for name, data in _datasets(file).items()}
+
+
+def find_variable(path: Pathish, names: tuple[str, ...], what: str) -> tuple[str, tuple[int, ...]]:
+    """Find the first variable, in the order of the patterns `names`, that the file holds, and its shape.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        As `variable_shapes`; or none of them is there, `what` being the word for it.
+    """
+    shapes = variable_shapes(path)
+    for pattern in names:
+        for name in sorted(shapes):
+            if re.fullmatch(pattern, name):
+                return name, shapes[name]
+    there = ", ".join(sorted(shapes)[:8]) or "no variable"
+    expected = ", ".join(re.sub(r"\\d\{2\}", "NN", n) for n in names)
+    raise UnreadableFile(path, f"no {what} variable: expected one of {expected}; the file has {there}")
 
 
 def check_complex(path: Pathish, name: str) -> None:
