@@ -9,7 +9,9 @@ Source: the data formats of the CMRxRecon challenges 2023 to 2025 and of MMCMR-4
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,15 @@ from numpy.typing import NDArray
 
 from cohort.headers import InfoValue, read_info, times_of_series, write_info, write_times_ms
 from cohort.masks import find_mask, read_mask, write_mask
-from cohort.matfile import Pathish, check_complex, find_variable, read_variable, write_variable
+from cohort.matfile import Pathish, check_complex, find_variable, read_variable, variable_shapes, write_variable
+from cohort.matslices import Reader, open_slices
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
 __all__ = [
     "InfoValue",
+    "KSpaceSlices",
     "find_mask",
+    "open_kspace",
     "read_header",
     "read_info",
     "read_kspace",
@@ -37,6 +42,7 @@ __all__ = [
 # in the order of preference where a file holds several
 KSPACE_NAMES = ("kspace", "kspace_full", "kus", r"kspace_sub\d{2}", "kspace_single_full", r"kspace_single_sub\d{2}")
 AXES = ("frames", "slices", "coils", "ky", "kx")
+ALL_ZERO = "k-space holds nothing but zeros"
 
 
 def read_kspace(path: Pathish) -> NDArray[np.complex64]:
@@ -71,6 +77,71 @@ def read_kspace(path: Pathish) -> NDArray[np.complex64]:
         kspace = np.ascontiguousarray(stored, dtype=np.complex64).reshape(shape)
     _check_values(kspace, path)
     return kspace
+
+
+@dataclass(frozen=True)
+class KSpaceSlices:
+    """A k-space file that is open to be read slice by slice.
+
+    Attributes
+    ----------
+    path
+        The file.
+    shape
+        (frames, slices, coils, ky, kx), readout oversampling included.
+    """
+
+    path: Path
+    shape: tuple[int, int, int, int, int]
+    _read: Reader = field(repr=False)
+
+    def read_slice(self, index: int) -> NDArray[np.complex64]:
+        """Read one slice, complex64 (frames, 1, coils, ky, kx); a new array at each call.
+
+        Raises
+        ------
+        UnreadableFile
+            Damaged data.
+        NotFinite
+            NaN or infinity; the first place is named. Zeros are not looked for: they may be the slice's alone.
+        IndexError
+            No such slice.
+        """
+        if not 0 <= index < self.shape[1]:
+            raise IndexError(f"expected a slice from 0 to {self.shape[1] - 1}, got {index}")
+        kspace = self._read(index).reshape(self.shape[0], 1, *self.shape[2:])
+        _check_finite(kspace, self.path, first_slice=index)
+        return kspace
+
+
+@contextmanager
+def open_kspace(path: Pathish, *, scratch: Pathish | None = None) -> Iterator[KSpaceSlices]:
+    """Open the k-space of one scan to be read slice by slice, so that it need not fit into memory.
+
+    The same files are read as by `read_kspace`, and each slice is the same to the bit. Where the file's chunks hold
+    several slices, as in some of 2025, all of it is unpacked once into a temporary file first.
+
+    Parameters
+    ----------
+    path
+        As for `read_kspace`.
+    scratch
+        Folder for that temporary file, None for the system's; it takes 8 bytes a value as long as the file is open.
+
+    Yields
+    ------
+    KSpaceSlices
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        As `read_kspace`, except for values, which are checked when they are read.
+    """
+    name, shape = _find_kspace(path)
+    n_axes = len(variable_shapes(path)[name])
+    before = n_axes - (2 if name.startswith("kspace_single") else 3)  # axes before the coils or the plane
+    with open_slices(path, name, axis=before - 1 if before else None, scratch=scratch) as read:
+        yield KSpaceSlices(Path(path), shape, read)
 
 
 def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
@@ -165,12 +236,18 @@ def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
 
 
 def _check_values(kspace: NDArray[np.complex64], path: Pathish) -> None:
-    """Raise for NaN, infinity, or nothing but zeros; frame by frame, to spare memory."""
+    """Raise for NaN, infinity, or nothing but zeros."""
+    _check_finite(kspace, path)
+    if not kspace.any():
+        raise UnreadableFile(path, ALL_ZERO)
+
+
+def _check_finite(kspace: NDArray[np.complex64], path: Pathish, *, first_slice: int = 0) -> None:
+    """Raise for NaN or infinity; frame by frame, to spare memory."""
     for frame, data in enumerate(kspace):
         finite = np.isfinite(data)
         if not finite.all():
             n, first = int(finite.size - finite.sum()), np.argwhere(~finite)[0]
+            first[0] += first_slice
             where = ", ".join(f"{a} {i}" for a, i in zip(AXES, (frame, *first), strict=True))
             raise NotFinite(path, f"{n} values of frame {frame} are NaN or infinite, the first at {where}")
-    if not kspace.any():
-        raise UnreadableFile(Path(path), "k-space holds nothing but zeros")

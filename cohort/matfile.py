@@ -71,9 +71,9 @@ def variable_shapes(path: Pathish) -> dict[str, tuple[int, ...]]:
     """
     path = Path(path)
     if mat_version(path) == "v5":
-        with _told(path):
+        with reported(path):
             return {name: variable.shape for name, variable in mat5.list_variables(path).items()}
-    with _told(path), _open_hdf5(path) as file:
+    with reported(path), _open_hdf5(path) as file:
         return {name: _dataset_shape(data) for name, data in _datasets(file).items()}
 
 
@@ -104,7 +104,7 @@ def check_complex(path: Pathish, name: str) -> None:
         Some chunks were never written, or the variable is no array of complex numbers.
     """
     path = Path(path)
-    with _told(path):
+    with reported(path):
         if mat_version(path) == "v5":
             variable = mat5.list_variables(path)[name]
             is_complex = variable.is_complex and variable.dtype is not None
@@ -127,12 +127,31 @@ def read_variable(path: Pathish, name: str) -> NDArray[Any]:
     """
     path = Path(path)
     if mat_version(path) == "v5":
-        with _told(path):
+        with reported(path):
             return mat5.read_array(path, mat5.list_variables(path)[name])
-    with _told(path), _open_hdf5(path) as file:
+    with reported(path), _open_hdf5(path) as file:
         dataset = file[name]
         _check_storage(dataset, path)
         return _joined(dataset[()])
+
+
+@contextmanager
+def open_variable(path: Pathish, name: str) -> Iterator[h5py.Dataset]:
+    """Open a variable of a v7.3 file, its storage checked, to be read in parts.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        As `read_variable`.
+    """
+    path = Path(path)
+    with reported(path):
+        file = _open_hdf5(path)
+    with file:
+        with reported(path):
+            dataset = file[name]
+            _check_storage(dataset, path)
+        yield dataset
 
 
 def write_variable(
@@ -192,7 +211,7 @@ def _open_hdf5(path: Path) -> h5py.File:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def reported(path: Path) -> Iterator[None]:
     """Turn whatever h5py raises over damaged bytes, which can be anything, into one error of ours."""
     try:
         yield
