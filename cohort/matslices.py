@@ -97,14 +97,12 @@ def _unpacked(dataset: h5py.Dataset, target: Path, axis: int, path: Path) -> Ite
 
 def _part(dataset: h5py.Dataset, selection: tuple[slice, ...], path: Path) -> NDArray[np.complex64]:
     """Read a part as complex64; HDF5 converts on the way, so that double precision takes no memory of its own."""
-    shape = tuple(
-        len(range(*chosen.indices(n)))
-        for chosen, n in zip(selection + (slice(None),) * (dataset.ndim - len(selection)), dataset.shape, strict=True)
-    )
+    chosen = selection + (slice(None),) * (dataset.ndim - len(selection))
+    shape = tuple(len(range(*part.indices(n))) for part, n in zip(chosen, dataset.shape, strict=True))
     out = np.empty(shape, np.complex64)
     stored: Any = out.view(COMPLEX) if dataset.dtype.names == ("real", "imag") else out
     with reported(path):
-        dataset.read_direct(stored, source_sel=selection or np.s_[...])
+        dataset.read_direct(stored, source_sel=chosen)
     return out
 
 

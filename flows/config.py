@@ -15,6 +15,7 @@ from recon.inference import METHODS
 from recon.sampling import PATTERNS
 
 FULLY_SAMPLED = "fully_sampled"
+GENERATED_MASKS, MASKS_FROM_FILES = "generated", "files"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,27 @@ REFERENCE = Arm(FULLY_SAMPLED, "none", 1.0)
 
 @dataclass(frozen=True)
 class Undersampling:
-    """Masks: ``patterns`` are pairs of pattern and nominal acceleration; ``seed`` draws the k-t Gaussian ones."""
+    """Which masks.
+
+    Attributes
+    ----------
+    patterns
+        Pairs of pattern and nominal acceleration.
+    n_calibration
+        Central lines that a generated mask always samples, and the most that are used of one from a file.
+    seed
+        Draws the k-t Gaussian ones that are generated.
+    masks
+        ``generated``, or ``files`` for the released ones of every scan.
+    masks_folder
+        Where these lie if not beside the k-space; see ``cohort.masks.find_mask``.
+    """
 
     patterns: tuple[tuple[str, float], ...] = (("Uniform", 8.0), ("ktGaussian", 16.0), ("ktRadial", 24.0))
     n_calibration: int = 20
     seed: int = 1
+    masks: str = GENERATED_MASKS
+    masks_folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +157,14 @@ class ValidationConfig:
             )
         if self.undersampling.n_calibration < 1:
             raise ConfigProblem("undersampling.n_calibration must be at least 1")
+        if self.undersampling.masks not in (GENERATED_MASKS, MASKS_FROM_FILES):
+            raise ConfigProblem(
+                f"undersampling.masks: expected {GENERATED_MASKS} or {MASKS_FROM_FILES}, got {self.undersampling.masks!r}"
+            )
+        if self.undersampling.masks_folder and self.undersampling.masks != MASKS_FROM_FILES:
+            raise ConfigProblem(
+                f'undersampling.masks_folder is only read with masks = "{MASKS_FROM_FILES}"; set that or leave it out'
+            )
         if self.running.workers < 0 or self.running.retries < 0:
             raise ConfigProblem("running: workers and retries cannot be negative")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.running.device):
@@ -177,6 +202,7 @@ SECTIONS: Mapping[str, type] = {
     "running": Running,
 }
 PATH_KEYS = (
+    ("undersampling", "masks_folder"),
     ("reconstruction", "weights"),
     ("reconstruction", "clip_folder"),
     ("segmentation", "model_folder"),

@@ -6,7 +6,6 @@ problem of one arm is written down for that arm; the others go on.
 """
 
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,25 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.cmrxrecon import read_info, read_kspace, read_times_ms
+from cohort.cmrxrecon import ALL_ZERO, KSpaceSlices, open_kspace, read_info, read_times_ms
 from cohort.fingerprint import file_sha256
 from cohort.geometry import scan_geometry
 from cohort.images import read_image, write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
+from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstruct_arm
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, Arm, ValidationConfig
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
-from recon.baselines import fully_sampled
+from recon.acquired_region import AcquiredRegion, Survey
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.cardiomm.prompts import ClipEncoder, HashedNgramEncoder, TextEncoder
 from recon.fourier import remove_readout_oversampling
-from recon.inference import reconstruct
-from recon.sampling import effective_acceleration, undersampling_mask
 
-RECONSTRUCTION_VERSION = 2
+RECONSTRUCTION_VERSION = 3
 SEGMENTATION_VERSION = 4
-CINE = "cine"
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
         header=dict(sorted(read_info(job.path).items())),
         scan=[job.center, job.patient, job.stem, job.vendor, job.scanner, job.field_t, job.modality, job.view],
         undersampling=asdict(config.undersampling),
+        masks=mask_hashes(job, config),
         methods=recon.methods,
         weights=weights_sha256(recon.weights or SHIPPED_WEIGHTS) if "cardiomm" in recon.methods else "",
         text=recon.clip_folder,
@@ -112,51 +110,147 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
     if is_complete(manifest, key=key):
         return manifest
     info = read_info(job.path)
-    raw = read_kspace(job.path)
-    oversampling = readout_oversampling(info, raw.shape[-1], path=job.path)
-    kspace = remove_readout_oversampling(raw, oversampling)
-    del raw
-    geometry = scan_geometry(info, shape=kspace.shape, scanner=job.scanner, vendor=job.vendor)
-    files, arms = [], {}
+    with open_kspace(job.path) as source:
+        oversampling = readout_oversampling(info, source.shape[-1], path=job.path)
+        region = acquired_region(source, oversampling=oversampling)
+        shape = (*source.shape[:3], region.ky.length, region.kx.length // oversampling)
+        geometry = scan_geometry(info, shape=shape, scanner=job.scanner, vendor=job.vendor)
+        arms = [
+            started_arm(arm, job=job, config=config, region=region, shape=source.shape, oversampling=oversampling)
+            for arm in (REFERENCE, *config.arms())
+        ]
+        reconstruct_slices(source, arms, region=region, oversampling=oversampling, job=job, config=config)
     common = {
         "scan": job.label,
         "frame_time_s": geometry.frame_time_s,
         "spacing_confidence": geometry.confidence,
         "spacing_note": geometry.note,
+        "acquired": region.record(),
     }
-    encoder = text_encoder(config)
-    for arm in (REFERENCE, *config.arms()):
-        started = time.perf_counter()
-        path = job.folder / f"{arm.name}.nii.gz"
-        try:
-            image, effective, seed = reconstruct_arm(kspace, arm, job=job, config=config, encoder=encoder)
-        except (CardioValError, ValueError) as problem:
-            arms[arm.name] = {
-                **asdict(arm),
-                "status": "failed",
-                "reason": one_line(problem),
-                "effective_acceleration": None,
-            }
-            continue
-        sidecar = {**common, "arm": arm.name, "effective_acceleration": effective, "mask_seed": seed}
-        write_image(path, image, spacing_mm=geometry.spacing_mm, sidecar=sidecar)
-        files.append(path)
-        arms[arm.name] = {
-            **asdict(arm),
-            "status": "ok",
-            "reason": "",
-            "effective_acceleration": effective,
-            "mask_seed": seed,
-            "image": path.name,
-            "seconds": round(time.perf_counter() - started, 3),
-        }
+    files = [
+        write_arm(run, folder=job.folder, common=common, spacing_mm=geometry.spacing_mm)
+        for run in arms
+        if not run.problem
+    ]
     content = {
         "geometry": asdict(geometry),
         "info": {name: value for name, value in info.items() if name in ("Simulated", "HeartRate")},
-        "shape": list(kspace.shape),
-        "arms": arms,
+        "shape": list(shape),
+        "acquired": region.record(),
+        "arms": {run.arm.name: run.entry() for run in arms},
     }
     return write_manifest(manifest, key=key, files=files, content=content)
+
+
+@dataclass
+class ArmRun:
+    """An arm while its slices are reconstructed: its mask, the image so far or the reason why there is none."""
+
+    arm: Arm
+    notes: list[str]
+    mask: ArmMask | None = None
+    image: NDArray[np.float32] | None = None
+    problem: str = ""
+    seconds: float = 0.0
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of the arm."""
+        facts = {**asdict(self.arm), "status": "failed" if self.problem else "ok", "reason": self.problem}
+        if self.problem:
+            return {**facts, "effective_acceleration": None}
+        return {**facts, **self.sampling(), "image": self.file, "seconds": round(self.seconds, 3)}
+
+    def sampling(self) -> dict[str, Any]:
+        """Facts of the mask, and what a reader must know."""
+        mask = self.mask
+        return {
+            "effective_acceleration": 1.0 if mask is None else mask.effective_acceleration,
+            "mask_seed": None if mask is None else mask.seed,
+            "mask_file": "" if mask is None else mask.file,
+            "notes": self.notes,
+        }
+
+    @property
+    def file(self) -> str:
+        """Name of the image."""
+        return f"{self.arm.name}.nii.gz"
+
+
+def acquired_region(source: KSpaceSlices, *, oversampling: int) -> AcquiredRegion:
+    """Look at every slice once: are the values numbers, which of them were acquired, where is the center?"""
+    survey = Survey()
+    anything = False
+    for index in range(source.shape[1]):
+        kspace = source.read_slice(index)
+        survey.add(kspace)
+        anything = anything or bool(kspace.any())
+    if not anything:
+        raise UnreadableFile(source.path, ALL_ZERO)
+    return survey.region(oversampling=oversampling)
+
+
+def started_arm(arm: Arm, *, job: ScanJob, config: ValidationConfig, **matrix: Any) -> ArmRun:
+    """An arm with its mask, or with the reason why it has none."""
+    run = ArmRun(arm, arm_notes(arm, job=job))
+    if arm != REFERENCE:
+        try:
+            run.mask = arm_mask(arm, job=job, config=config, **matrix)
+        except (CardioValError, ValueError) as problem:
+            run.problem = one_line(problem)
+    return run
+
+
+def reconstruct_slices(
+    source: KSpaceSlices,
+    arms: list[ArmRun],
+    *,
+    region: AcquiredRegion,
+    oversampling: int,
+    job: ScanJob,
+    config: ValidationConfig,
+) -> None:
+    """Fill in the arms' images slice by slice, so that no more than one slice of k-space is in memory."""
+    encoder = text_encoder(config)
+    n_readout = region.kx.length // oversampling
+    full_size = (source.shape[0], source.shape[1], region.ky.length, n_readout)
+    for index in range(source.shape[1]):
+        whole = region.pad(source.read_slice(index))
+        kspace = remove_readout_oversampling(whole, oversampling)
+        if not any(run.mask is not None and run.mask.whole_readout for run in arms):
+            whole = kspace  # frees what no arm needs
+        for run in arms:
+            if run.problem:
+                continue
+            started = time.perf_counter()
+            of_whole = run.mask is not None and run.mask.whole_readout
+            try:
+                part = reconstruct_arm(
+                    whole if of_whole else kspace,
+                    run.arm,
+                    run.mask,
+                    job=job,
+                    config=config,
+                    encoder=encoder,
+                    n_readout=n_readout if of_whole else None,
+                )
+            except (CardioValError, ValueError) as problem:
+                run.problem, run.image = f"slice {index}, alone: {one_line(problem)}", None
+                continue
+            if run.image is None:
+                run.image = np.empty(full_size, np.float32)
+            run.image[:, index] = part[:, 0]
+            run.seconds += time.perf_counter() - started
+
+
+def write_arm(run: ArmRun, *, folder: Path, common: Mapping[str, Any], spacing_mm: tuple[float, float, float]) -> Path:
+    """Write an arm's image and let go of it."""
+    if run.image is None:
+        raise ValueError(f"expected an image of {run.arm.name}, got none")
+    path = folder / run.file
+    sidecar = {**common, "arm": run.arm.name, **run.sampling()}
+    write_image(path, run.image, spacing_mm=spacing_mm, sidecar=sidecar)
+    run.image = None
+    return path
 
 
 def readout_oversampling(info: Mapping[str, Any], n_readout: int, *, path: Path) -> int:
@@ -187,48 +281,6 @@ def text_encoder(config: ValidationConfig) -> TextEncoder:
         return ClipEncoder(folder)
     except (OSError, ImportError, ValueError) as problem:
         raise ConfigProblem(f"reconstruction.clip_folder: {' '.join(str(problem).split())}") from problem
-
-
-def reconstruct_arm(
-    kspace: NDArray[np.complex64], arm: Arm, *, job: ScanJob, config: ValidationConfig, encoder: TextEncoder
-) -> tuple[NDArray[np.float32], float, int | None]:
-    """Magnitude image (frames, slices, y, x), effective acceleration and the mask's seed."""
-    if arm == REFERENCE:
-        return fully_sampled(kspace), 1.0, None
-    n_frames, _, _, ny, nx = kspace.shape
-    under = config.undersampling
-    # every scan has a mask of its own, and the same one in every run and for every method
-    seed = zlib.crc32(f"{under.seed}|{job.label}|{arm.pattern}{arm.acceleration:g}".encode())
-    mask = undersampling_mask(
-        arm.pattern,
-        nx=nx,
-        ny=ny,
-        n_frames=n_frames,
-        acceleration=arm.acceleration,
-        n_calibration=under.n_calibration,
-        seed=seed,
-    )
-    metadata = {
-        "field_t": job.field_t,
-        "vendor": job.vendor,
-        "scanner": job.scanner,
-        "modality": job.modality,
-        "view": job.view,
-        "pattern": arm.pattern,
-        "acceleration": arm.acceleration,
-        "n_calibration": under.n_calibration,
-    }
-    image = reconstruct(
-        kspace,
-        mask,
-        method=arm.method,  # type: ignore[arg-type]  # checked when the configuration was read
-        metadata=metadata,
-        device=config.running.device,
-        weights=config.reconstruction.weights or None,
-        shared_maps=job.modality == CINE,
-        encoder=encoder,
-    )
-    return np.abs(image).astype(np.float32), effective_acceleration(mask), seed
 
 
 def segmentation_key(reconstruction: Path, config: ValidationConfig) -> str:

@@ -208,7 +208,7 @@ def centered_layout(n: int, center: int, *, multiple: int) -> tuple[int, int]:
 
 def _axis(energy: NDArray[np.float64], name: str, *, multiple: int) -> Axis:
     measured = energy.reshape(-1, energy.shape[-1]) > 0
-    acquired = measured.any(0)
+    acquired: NDArray[np.bool_] = np.any(measured, axis=0)
     n = len(acquired)
     inside = np.flatnonzero(acquired)
     first, last = int(inside[0]), int(inside[-1])
