@@ -193,12 +193,16 @@ def train_cardiomm(
     seed: Annotated[int, typer.Option(help="Fixes data, masks and initial weights.")] = 2025,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads; 0 leaves torch's choice.")] = 0,
+    start_from: Annotated[
+        Path | None, typer.Option(help="Checkpoint of the same size whose weights are trained further.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate of the schedule.")] = 6e-4,
 ) -> None:
     """Train the reconstruction network on simulated k-space with all masks and accelerations mixed."""
     from flows.train import train_reconstruction
     from recon.training import TrainingOptions
 
-    options = TrainingOptions(steps=steps, max_minutes=max_minutes, seed=seed)
+    options = TrainingOptions(steps=steps, max_minutes=max_minutes, seed=seed, learning_rate=learning_rate)
     with bars() as advance:
         path = train_reconstruction(
             acdc=acdc,
@@ -207,6 +211,7 @@ def train_cardiomm(
             options=options,
             device=device,
             threads=threads or None,
+            start_from=start_from,
             progress=lambda step, total, loss: advance("train", step, total, f"loss {loss:.4f}"),
         )
     console.print(f"weights: {path}", soft_wrap=True)

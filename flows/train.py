@@ -13,7 +13,9 @@ import torch
 from cohort.acdc import read_patient, split
 from cohort.synthetic.population import DISEASES, draw_patient
 from cohort.synthetic.render import render_cine, render_mapping
-from recon.training import TrainingImage, TrainingOptions, train_cardiomm
+from recon.cardiomm.checkpoint import weights_sha256
+from recon.training import TrainingOptions, train_cardiomm
+from recon.training_data import SimulatedData, TrainingImage
 
 ACDC_TERMS = "ACDC, CC BY-NC-SA 4.0, research only, non-commercial; cite Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502"
 ACDC_SCANNERS = (
@@ -56,6 +58,7 @@ def train_reconstruction(
     options: TrainingOptions,
     device: str = "cpu",
     threads: int | None = None,
+    start_from: Path | None = None,
     progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
 ) -> Path:
     """Train CardioMM on simulated k-space of ACDC patients and phantoms; resumes what lies in ``out``.
@@ -83,8 +86,17 @@ def train_reconstruction(
     if n_phantoms:
         images += phantom_images(n_phantoms, seed=options.seed)
         notes |= {"phantoms": n_phantoms}
+    if start_from is not None:
+        notes |= {"start_from": {"file": start_from.name, "sha256": weights_sha256(start_from)}}
     return train_cardiomm(
-        images, monitor=monitor, options=options, folder=out, notes=notes, device=device, progress=progress
+        SimulatedData(images),
+        monitor=SimulatedData(monitor),
+        options=options,
+        folder=out,
+        notes=notes,
+        start_from=start_from,
+        device=device,
+        progress=progress,
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from cohort.atomic import replacing
 from cohort.fingerprint import file_sha256
 from cohort.records import WeightsProblem
-from recon.cardiomm.network import CardioMM, CardioMMSize, EmbeddingNorm
+from recon.cardiomm.network import CardioMM, CardioMMSize, EmbeddingNorm, Stacked, Texts
 
 NETWORK_PREFIX = "metausunetlight."
 HEAD_PREFIXES = ("lm_head_meta.", "lm_head_us.")
@@ -33,8 +33,17 @@ PUBLISHED_NAMES = {
     "prompt_size": "prompt_sizes",
     "llm_embd_dim": "embedding_width",
     "llm_model_dim": "encoder_width",
+    "num_adj_slices": "n_adjacent",
 }
-OUR_NORM_KEY = "embedding_norm"
+OTHER_NAMES = {"adjacent_slices": "num_adj_slices"}
+"""Other spellings of a hyper-parameter."""
+OUR_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
+    # a checkpoint that does not name its normalisation is a published one
+    "embedding_norm": ("sign", get_args(EmbeddingNorm)),
+    "texts": ("both", get_args(Texts)),
+    "stacked": ("slices", get_args(Stacked)),
+}
+"""Hyper-parameters of our own: what a checkpoint without them means, and what they may be."""
 
 
 def load_cardiomm(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> CardioMM:
@@ -93,7 +102,7 @@ def save_cardiomm(path: str | os.PathLike[str], network: CardioMM, *, notes: Map
     }
     size = network.size.to_dict()
     hyper = {published: plain(size[ours]) for published, ours in PUBLISHED_NAMES.items()}
-    hyper[OUR_NORM_KEY] = network.size.embedding_norm
+    hyper |= {key: size[key] for key in OUR_KEYS}
     write_checkpoint(Path(path), {"state_dict": state, "hyper_parameters": hyper, "cardioval": dict(notes)})
 
 
@@ -122,25 +131,26 @@ def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
     hyper = content.get("hyper_parameters")
     if not isinstance(hyper, Mapping):
         raise WeightsProblem(path, "holds no hyper_parameters, so the network's size is unknown")
-    if hyper.get("adjacent_slices", hyper.get("num_adj_slices", 1)) not in (1, None):
-        raise WeightsProblem(
-            path, "was trained with neighboring slices stacked; only single-slice networks are supported"
-        )
+    hyper = {OTHER_NAMES.get(str(name), name): value for name, value in hyper.items()}
     known: dict[str, Any] = {
         ours: tuple(hyper[name]) if isinstance(hyper[name], list | tuple) else hyper[name]
         for name, ours in PUBLISHED_NAMES.items()
-        if name in hyper
+        if hyper.get(name) is not None
     }
-    norm = hyper.get(OUR_NORM_KEY, "sign")
-    if norm not in get_args(EmbeddingNorm):
-        raise WeightsProblem(path, f"{OUR_NORM_KEY} {norm!r} is unknown; expected one of {get_args(EmbeddingNorm)}")
     default = CardioMMSize()
     for published, ours in PUBLISHED_NAMES.items():
         if ours in known and not same_kind(known[ours], getattr(default, ours)):
             raise WeightsProblem(
                 path, f"{published} is {hyper[published]!r}; expected numbers like {getattr(default, ours)}"
             )
-    return CardioMMSize(**known, embedding_norm=norm)
+    for key, (missing, choices) in OUR_KEYS.items():
+        known[key] = hyper.get(key, missing)
+        if known[key] not in choices:
+            raise WeightsProblem(path, f"{key} {known[key]!r} is unknown; expected one of {choices}")
+    try:
+        return CardioMMSize(**known)
+    except ValueError as error:
+        raise WeightsProblem(path, str(error)) from error
 
 
 def same_kind(value: Any, example: int | tuple[int, ...]) -> bool:

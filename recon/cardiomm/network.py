@@ -1,7 +1,9 @@
 """How does CardioMM get from masked k-space to an image? The whole cascade, top to bottom.
 
 Shapes: k-space (batch, coils, nx, ny) complex64 with nx = readout = rows and ny = phase encoding = columns, mask
-(batch, nx, ny), text embeddings (batch, encoder width). One sample is one frame of one slice.
+(batch, nx, ny), text embeddings (batch, encoder width). One sample is one frame of one slice; a network for stacked
+neighbors (slices, or frames of a cine) takes (batch, neighbors, coils, nx, ny) and (batch, neighbors, nx, ny), with the
+wanted one in the middle.
 Source: CardioMM, arXiv 2512.21652.
 """
 
@@ -17,6 +19,15 @@ from recon.fourier import fft2c, ifft2c
 
 Family = Literal["uniform", "random", "radial"]
 EmbeddingNorm = Literal["l2", "sign"]
+Texts = Literal["both", "undersampling", "metadata", "none"]
+VARIANT_NAMES: dict[Texts, str] = {
+    "both": "CardioMM",
+    "undersampling": "CardioSM+UT",
+    "metadata": "CardioSM+MT",
+    "none": "CardioSM",
+}
+"""What the paper calls a network by the texts that steer it."""
+Stacked = Literal["slices", "frames"]
 Widths = tuple[int, int, int]
 
 
@@ -41,6 +52,14 @@ class CardioMMSize:
     embedding_norm
         ``"sign"`` reproduces published checkpoints, whose normalisation over an axis of length one turns every number
         into its sign; ``"l2"`` is the intended unit length.
+    texts
+        Which texts steer the network, see ``VARIANT_NAMES``. The blocks of a text that is left out stay and get zeros,
+        so that all variants are of one size.
+    n_adjacent
+        Neighbors reconstructed together along the channels, an odd number; 1 for each image by itself.
+    stacked
+        What the neighbors are: ``"slices"`` (the release) or ``"frames"`` of a cine, whose k-t masks complement each
+        other.
     """
 
     n_cascades: int = 10
@@ -55,6 +74,15 @@ class CardioMMSize:
     embedding_width: int = 256
     encoder_width: int = 512
     embedding_norm: EmbeddingNorm = field(default="l2")
+    texts: Texts = "both"
+    n_adjacent: int = 1
+    stacked: Stacked = "slices"
+
+    def __post_init__(self) -> None:
+        if self.n_adjacent < 1 or self.n_adjacent % 2 == 0:
+            raise ValueError(f"expected an odd number of adjacent images, 1 or more, got {self.n_adjacent}")
+        if self.texts not in VARIANT_NAMES:
+            raise ValueError(f"expected texts to be one of {', '.join(VARIANT_NAMES)}, got {self.texts!r}")
 
     def image_unet(self) -> RegularizerSize:
         """Size of the U-Net of each phase."""
@@ -93,7 +121,8 @@ class CardioMM(nn.Module):
         self.lm_head_us = ProjectionHead(size.encoder_width, size.embedding_width, norm=size.embedding_norm)
         self.sens_net = SensitivityNet(size.sensitivity_unet(), shared_slope=shared_slope)
         self.cascades = nn.ModuleList(
-            Cascade(size.image_unet(), shared_slope=shared_slope) for _ in range(size.n_cascades)
+            Cascade(size.image_unet(), n_images=size.n_adjacent, shared_slope=shared_slope)
+            for _ in range(size.n_cascades)
         )
 
     def forward(
@@ -112,9 +141,9 @@ class CardioMM(nn.Module):
         Parameters
         ----------
         masked_kspace
-            (batch, coils, nx, ny) complex64, zero where not sampled.
+            (batch, coils, nx, ny) complex64, zero where not sampled; with neighbors (batch, neighbors, coils, nx, ny).
         mask
-            (batch, nx, ny) bool, True where sampled.
+            (batch, nx, ny) bool, True where sampled; with neighbors (batch, neighbors, nx, ny).
         metadata_embedding, undersampling_embedding
             (batch, encoder_width) from the text encoder, before the projection heads.
         n_calibration
@@ -122,21 +151,46 @@ class CardioMM(nn.Module):
         family
             Which calibration region the mask has.
         maps
-            Coil sensitivities (batch, coils, nx, ny) to use instead of estimating them from every frame.
+            Coil sensitivities of the k-space's shape to use instead of estimating them from every frame.
 
         Returns
         -------
         Tensor
             (batch, nx, ny), the root sum of squares over the coils, on the scale of the k-space.
         """
-        metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
-        if maps is None:
-            maps = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
-        sampled = mask[:, None]
-        kspace = masked_kspace
-        for cascade in self.cascades:
-            kspace = cascade(kspace, masked_kspace, sampled, maps, metadata, undersampling)
+        kspace = self.reconstruct_kspace(
+            masked_kspace,
+            mask,
+            metadata_embedding=metadata_embedding,
+            undersampling_embedding=undersampling_embedding,
+            n_calibration=n_calibration,
+            family=family,
+            maps=maps,
+        )
         return root_sum_of_squares(ifft2c(kspace), dim=1)
+
+    def reconstruct_kspace(
+        self,
+        masked_kspace: Tensor,
+        mask: Tensor,
+        *,
+        metadata_embedding: Tensor,
+        undersampling_embedding: Tensor,
+        n_calibration: int,
+        family: Family,
+        maps: Tensor | None = None,
+    ) -> Tensor:
+        """The last k-space (batch, coils, nx, ny), before the coils are combined; arguments as in ``forward``."""
+        metadata, undersampling = self.steer(metadata_embedding, undersampling_embedding)
+        measured, sampled = self.with_neighbors(masked_kspace), self.with_neighbors(mask[..., None, :, :])
+        if maps is None:
+            stacked = self.sens_net(measured, metadata, undersampling, n_calibration=n_calibration, family=family)
+        else:
+            stacked = self.with_neighbors(maps)
+        kspace = measured
+        for cascade in self.cascades:
+            kspace = cascade(kspace, measured, sampled, stacked, metadata, undersampling)
+        return kspace[:, self.size.n_adjacent // 2]
 
     def sensitivity_maps(
         self,
@@ -148,26 +202,47 @@ class CardioMM(nn.Module):
         n_calibration: int,
         family: Family,
     ) -> Tensor:
-        """Coil sensitivities (batch, coils, nx, ny) with unit root sum of squares; arguments as in ``forward``."""
+        """Coil sensitivities of unit root sum of squares, of the k-space's shape; arguments as in ``forward``."""
         del mask  # the calibration region is fully sampled by contract
+        metadata, undersampling = self.steer(metadata_embedding, undersampling_embedding)
+        one_each = masked_kspace if masked_kspace.ndim == 5 else masked_kspace[:, None]
+        maps: Tensor = self.sens_net(one_each, metadata, undersampling, n_calibration=n_calibration, family=family)
+        return maps.reshape(masked_kspace.shape)
+
+    def steer(self, metadata_embedding: Tensor, undersampling_embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Both texts after their heads (batch, embedding_width); zeros for a text that this variant does without."""
         metadata, undersampling = self.lm_head_meta(metadata_embedding), self.lm_head_us(undersampling_embedding)
-        maps: Tensor = self.sens_net(masked_kspace, metadata, undersampling, n_calibration=n_calibration, family=family)
-        return maps
+        if self.size.texts not in ("both", "metadata"):
+            metadata = torch.zeros_like(metadata)
+        if self.size.texts not in ("both", "undersampling"):
+            undersampling = torch.zeros_like(undersampling)
+        return metadata, undersampling
+
+    def with_neighbors(self, array: Tensor) -> Tensor:
+        """Add the axis of neighbors where there is one image a sample; refuse another number of neighbors."""
+        stacked = array[:, None] if array.ndim == 4 and self.size.n_adjacent == 1 else array
+        if stacked.ndim != 5 or stacked.shape[1] != self.size.n_adjacent:
+            raise ValueError(
+                f"expected {self.size.n_adjacent} neighboring {self.size.stacked} on the axis after the batch, got shape "
+                f"{tuple(array.shape)}; stack as many as the network was trained with"
+            )
+        return stacked
 
 
 class Cascade(nn.Module):
-    """One phase: combine the coils, clean the image, go back to k-space, keep what was measured."""
+    """One phase: combine the coils, clean the images, go back to k-space, keep what was measured."""
 
-    def __init__(self, size: RegularizerSize, *, shared_slope: bool) -> None:
+    def __init__(self, size: RegularizerSize, *, n_images: int = 1, shared_slope: bool) -> None:
         super().__init__()
         self.dc_weight = nn.Parameter(torch.ones(1))
-        self.model = NormalizedUNet(size, shared_slope=shared_slope)
+        self.model = NormalizedUNet(size, n_images=n_images, shared_slope=shared_slope)
 
     def forward(
         self, kspace: Tensor, measured: Tensor, sampled: Tensor, maps: Tensor, metadata: Tensor, undersampling: Tensor
     ) -> Tensor:
-        image = (ifft2c(kspace) * maps.conj()).sum(dim=1, keepdim=True)
-        model = fft2c(self.model(image, metadata, undersampling) * maps)
+        """K-space and maps (batch, neighbors, coils, nx, ny), sampled (batch, neighbors, 1, nx, ny)."""
+        images = (ifft2c(kspace) * maps.conj()).sum(dim=2)
+        model = fft2c(self.model(images, metadata, undersampling)[:, :, None] * maps)
         weight = self.dc_weight.abs()
         return torch.where(sampled, (measured + weight * model) / (1 + weight), model)
 
@@ -182,16 +257,17 @@ class SensitivityNet(nn.Module):
     def forward(
         self, masked_kspace: Tensor, metadata: Tensor, undersampling: Tensor, *, n_calibration: int, family: Family
     ) -> Tensor:
-        batch, n_coils = masked_kspace.shape[:2]
+        """K-space (batch, neighbors, coils, nx, ny) to maps of the same shape."""
+        batch, n_adjacent, n_coils = masked_kspace.shape[:3]
         images = ifft2c(calibration_region(masked_kspace, n_calibration=n_calibration, family=family))
         # every coil image keeps the text of its own sample (the release mixes them up in batches of different texts)
         cleaned = self.norm_unet(
-            images.flatten(0, 1)[:, None],
-            metadata.repeat_interleave(n_coils, dim=0),
-            undersampling.repeat_interleave(n_coils, dim=0),
+            images.flatten(0, 2)[:, None],
+            metadata.repeat_interleave(n_adjacent * n_coils, dim=0),
+            undersampling.repeat_interleave(n_adjacent * n_coils, dim=0),
         )
-        maps = cleaned[:, 0].unflatten(0, (batch, n_coils))
-        norm = root_sum_of_squares(maps, dim=1)[:, None]
+        maps = cleaned[:, 0].unflatten(0, (batch, n_adjacent, n_coils))
+        norm = root_sum_of_squares(maps, dim=2)[:, :, None]
         return maps / torch.where(norm > 0, norm, torch.ones_like(norm))
 
 

@@ -225,7 +225,9 @@ class NormalizedUNet(nn.Module):
 
     def __init__(self, size: RegularizerSize, *, n_images: int = 1, shared_slope: bool = False) -> None:
         super().__init__()
-        self.unet = TextConditionedUNet(size, n_channels=2 * n_images, shared_slope=shared_slope)
+        self.unet = TextConditionedUNet(
+            size, n_channels=2 * n_images, n_outputs=2 * n_images, shared_slope=shared_slope
+        )
 
     def forward(self, image: Tensor, metadata: Tensor, undersampling: Tensor) -> Tensor:
         channels = torch.cat([image.real, image.imag], dim=1)

@@ -98,9 +98,9 @@ def test_each_sample_of_a_batch_keeps_its_own_texts(tiny_cardiomm: CardioMM) -> 
 def test_measured_points_are_kept_as_the_weight_vanishes(tiny_cardiomm: CardioMM, weight: float) -> None:
     given = make_input()
     cascade = with_data_consistency(tiny_cardiomm, weight).cascades[0]
-    maps = tiny_cardiomm.sensitivity_maps(**given)
+    maps = tiny_cardiomm.sensitivity_maps(**given)[:, None]
     texts = torch.zeros(1, 8)
-    measured, sampled = given["masked_kspace"], given["mask"][:, None].expand(-1, 3, -1, -1)
+    measured, sampled = given["masked_kspace"][:, None], given["mask"][:, None, None].expand(-1, -1, 3, -1, -1)
     kspace = cascade(measured, measured, sampled, maps, texts, texts)
     assert relative(kspace[sampled], measured[sampled]) < 1e-6
     assert kspace[~sampled].abs().max() > 0
@@ -108,8 +108,8 @@ def test_measured_points_are_kept_as_the_weight_vanishes(tiny_cardiomm: CardioMM
 
 def test_consistency_is_the_weighted_mean_of_measured_and_model(tiny_cardiomm: CardioMM) -> None:
     given = make_input()
-    maps, texts = tiny_cardiomm.sensitivity_maps(**given), torch.zeros(1, 8)
-    measured, sampled = given["masked_kspace"], given["mask"][:, None].expand(-1, 3, -1, -1)
+    maps, texts = tiny_cardiomm.sensitivity_maps(**given)[:, None], torch.zeros(1, 8)
+    measured, sampled = given["masked_kspace"][:, None], given["mask"][:, None, None].expand(-1, -1, 3, -1, -1)
     answers = {}
     for weight in (1e-9, -0.5, 1e9):  # a negative weight counts by its size
         cascade = with_data_consistency(tiny_cardiomm, weight).cascades[0]

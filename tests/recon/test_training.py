@@ -13,31 +13,27 @@ from skimage.metrics import structural_similarity
 from recon import training
 from recon.cardiomm.checkpoint import load_cardiomm, read_checkpoint
 from recon.cardiomm.network import CardioMM
-from recon.fourier import ifft2c
-from recon.training import (
-    TrainingImage,
-    TrainingOptions,
-    draw_batch,
-    loss_of,
-    read_state,
-    simulate,
-    ssim,
-    train_cardiomm,
-)
+from recon.fourier import fft2c, ifft2c
+from recon.training import TrainingOptions, loss_of, next_batch, read_state, ssim, train_cardiomm
+from recon.training_data import Batch, Sampling, SimulatedData, TrainingImage, readout_window, simulate
 
 METADATA = {"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera", "modality": "cine", "view": "short-axis"}
 
 
 @pytest.fixture
-def images() -> list[TrainingImage]:
-    """A real and a complex object of 60 x 50 pixels."""
+def images() -> SimulatedData:
+    """A real and a complex object of 60 x 50 pixels, and a series of three frames."""
     y, x = np.ogrid[-1:1:60j, -1:1:50j]
     real = 1.0 * (x**2 / 0.7 + y**2 / 0.5 < 1) + 2.0 * ((x - 0.2) ** 2 + y**2 < 0.1)
     signed = (real - 1.2).astype(np.complex64)
-    return [
-        TrainingImage(real, (2.0, 2.0), METADATA, "a"),
-        TrainingImage(signed, (2.0, 2.0), METADATA | {"modality": "T1 mapping"}, "b"),
-    ]
+    beating = np.stack([real, real + 0.5 * (x > 0), real + (x > 0)])
+    return SimulatedData(
+        [
+            TrainingImage(real, (2.0, 2.0), METADATA, "a"),
+            TrainingImage(signed, (2.0, 2.0), METADATA | {"modality": "T1 mapping"}, "b"),
+            TrainingImage(beating, (2.0, 2.0), METADATA, "c"),
+        ]
+    )
 
 
 @pytest.fixture
@@ -46,19 +42,22 @@ def options(tiny_cardiomm: CardioMM) -> TrainingOptions:
         steps=6,
         batch_size=2,
         warmup_steps=2,
-        n_calibrations=(8,),
-        accelerations=(4,),
-        matrix_sizes=(24, 32),
-        coil_counts=(2, 3),
+        sampling=Sampling(
+            n_calibrations=(8,),
+            accelerations=(4,),
+            pixel_mm=(3.0, 4.0),
+            readout_window=(16, 24),
+            coil_counts=(2, 3),
+        ),
         precision="fp32",
         checkpoint_every=2,
         size=replace(tiny_cardiomm.size, n_cascades=1),
     )
 
 
-def train(images: list[TrainingImage], options: TrainingOptions, folder: Path, **more: Any) -> dict[str, Any]:
+def train(images: SimulatedData, options: TrainingOptions, folder: Path, **more: Any) -> dict[str, Any]:
     train_cardiomm(
-        images, monitor=more.pop("monitor", []), options=options, folder=folder, notes={"terms": "x"}, **more
+        images, monitor=more.pop("monitor", None), options=options, folder=folder, notes={"terms": "x"}, **more
     )
     return read_state(folder / "state.ckpt")
 
@@ -68,14 +67,14 @@ def train(images: list[TrainingImage], options: TrainingOptions, folder: Path, *
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_loss_falls_on_a_fixed_batch(
-    images: list[TrainingImage],
+    images: SimulatedData,
     options: TrainingOptions,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
 ) -> None:
-    fixed = draw_batch(images, options, rng=np.random.default_rng(3))
-    monkeypatch.setattr(training, "draw_batch", lambda *given, **named: fixed)
+    fixed = next_batch(images, options, rng=np.random.default_rng(3), device="cpu")
+    monkeypatch.setattr(training, "next_batch", lambda *given, **named: fixed)
     monkeypatch.setattr(training, "monitor_loss", lambda *given, **named: None)
     losses: list[float] = []
     original = training.loss_of
@@ -94,7 +93,7 @@ def test_loss_falls_on_a_fixed_batch(
 
 
 def test_killed_and_resumed_equals_uninterrupted(
-    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+    images: SimulatedData, options: TrainingOptions, tmp_path: Path
 ) -> None:
     whole = train(images, options, tmp_path / "whole")
 
@@ -116,7 +115,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 
 
 def test_a_finished_training_is_not_trained_further(
-    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
+    images: SimulatedData, options: TrainingOptions, tmp_path: Path
 ) -> None:
     short = replace(options, steps=2)
     train(images, short, tmp_path)
@@ -126,7 +125,7 @@ def test_a_finished_training_is_not_trained_further(
 
 
 def test_weights_are_never_behind_the_state(
-    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: SimulatedData, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between the two files: a resumed training that has nothing left to do still has its weights."""
 
@@ -142,9 +141,7 @@ def test_weights_are_never_behind_the_state(
     assert (tmp_path / "cardiomm.ckpt").exists()
 
 
-def test_global_random_states_are_untouched(
-    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
-) -> None:
+def test_global_random_states_are_untouched(images: SimulatedData, options: TrainingOptions, tmp_path: Path) -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # type: ignore[index] # noqa: NPY002
     train(images, replace(options, steps=2), tmp_path)
     np.testing.assert_array_equal(torch.get_rng_state(), before[0])
@@ -154,7 +151,7 @@ def test_global_random_states_are_untouched(
 # --- what is written
 
 
-def test_weights_log_and_notes(images: list[TrainingImage], options: TrainingOptions, tmp_path: Path) -> None:
+def test_weights_log_and_notes(images: SimulatedData, options: TrainingOptions, tmp_path: Path) -> None:
     state = train(images, replace(options, steps=3), tmp_path, monitor=images)
     weights = load_cardiomm(tmp_path / "cardiomm.ckpt")
     assert weights.size == options.size
@@ -164,15 +161,13 @@ def test_weights_log_and_notes(images: list[TrainingImage], options: TrainingOpt
     assert {value.dtype for value in stored["state_dict"].values()} == {torch.float16}
     assert stored["cardioval"]["terms"] == "x"
     assert stored["cardioval"]["steps"] == 3
-    assert stored["cardioval"]["options"]["matrix_sizes"] == [24, 32]
+    assert stored["cardioval"]["options"]["sampling"]["coil_counts"] == [2, 3]
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [2, 3]
     assert all(np.isfinite(entry["monitor_loss"]) for entry in log)
 
 
-def test_time_ends_a_training_with_its_files(
-    images: list[TrainingImage], options: TrainingOptions, tmp_path: Path
-) -> None:
+def test_time_ends_a_training_with_its_files(images: SimulatedData, options: TrainingOptions, tmp_path: Path) -> None:
     state = train(images, replace(options, steps=1000, max_minutes=1e-9), tmp_path)
     assert state["step"] == 1
     assert (tmp_path / "cardiomm.ckpt").exists()
@@ -180,42 +175,82 @@ def test_time_ends_a_training_with_its_files(
 
 def test_no_image_is_refused(options: TrainingOptions, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one training image"):
-        train([], options, tmp_path)
+        train(SimulatedData([]), options, tmp_path)
 
 
 # --- data and loss
 
 
 def test_batches_repeat_with_their_seed_and_hold_their_own_target(
-    images: list[TrainingImage], options: TrainingOptions
+    images: SimulatedData, options: TrainingOptions
 ) -> None:
-    first, again, other = (draw_batch(images, options, rng=np.random.default_rng(s)) for s in (1, 1, 2))
+    first, again, other = (drawn(images, options, seed) for seed in (1, 1, 2))
     assert torch.equal(first.kspace, again.kspace)
     assert first.kspace.shape != other.kspace.shape or not torch.equal(first.kspace, other.kspace)
     assert not first.kspace[~first.mask[:, None].expand_as(first.kspace)].any()
-    everything = draw_batch(
-        images, replace(options, accelerations=(1,), patterns=("Uniform",)), rng=np.random.default_rng(4)
-    )
+    everything = drawn(images, options, 4, accelerations=(1,), patterns=("Uniform",))
     assert everything.mask.all()
     full = ifft2c(everything.kspace).abs().square().sum(1).sqrt()
     np.testing.assert_allclose(everything.target, full, rtol=1e-5)
 
 
-def test_masks_run_along_the_readout_of_the_network(images: list[TrainingImage], options: TrainingOptions) -> None:
-    lines = replace(options, patterns=("Uniform",), matrix_sizes=(24, 32))
+def drawn(images: SimulatedData, options: TrainingOptions, seed: int, **sampling: Any) -> Batch:
+    """One batch with some of the options changed."""
+    changed = replace(options, sampling=replace(options.sampling, **sampling))
+    return next_batch(images, changed, rng=np.random.default_rng(seed), device="cpu")
+
+
+def test_masks_run_along_the_readout_of_the_network(images: SimulatedData, options: TrainingOptions) -> None:
     for seed in range(4):
-        mask = draw_batch(images, lines, rng=np.random.default_rng(seed)).mask
+        mask = drawn(images, options, seed, patterns=("Uniform",)).mask
         assert (mask == mask[:, :1]).all()  # rows are the readout: whole columns are sampled
         assert not mask.all()
 
 
-def test_simulated_kspace_is_finite_for_any_matrix(images: list[TrainingImage], rng: np.random.Generator) -> None:
-    for image in images:
+def test_neighbors_are_frames_of_one_series_with_masks_of_their_own(
+    images: SimulatedData, options: TrainingOptions
+) -> None:
+    stacked = replace(options, size=replace(options.size, n_adjacent=3, stacked="frames"))
+    batch = drawn(images, stacked, 1, patterns=("ktUniform",))
+    assert batch.kspace.shape[:2] == (2, 3)
+    assert batch.mask.shape[:2] == (2, 3)
+    assert not torch.equal(batch.mask[:, 0], batch.mask[:, 1])
+    assert batch.target.shape == (2, *batch.kspace.shape[-2:])
+    full = drawn(images, stacked, 1, patterns=("Uniform",), accelerations=(1,))
+    np.testing.assert_allclose(full.target, ifft2c(full.kspace[:, 1]).abs().square().sum(1).sqrt(), rtol=1e-5)
+    with pytest.raises(ValueError, match="at least 5 frames"):
+        drawn(images, replace(options, size=replace(options.size, n_adjacent=5)), 1)
+
+
+def test_simulated_kspace_is_finite_for_any_matrix(
+    images: SimulatedData, options: TrainingOptions, rng: np.random.Generator
+) -> None:
+    for image in images.images:
         for matrix in ((24, 24), (33, 20), (64, 48)):
-            kspace = simulate(image, matrix=matrix, n_coils=2, rng=rng)
-            assert kspace.shape == (2, *matrix)
+            kspace = simulate(image, matrix=matrix, n_coils=2, sampling=options.sampling, rng=rng)
+            assert kspace.shape == (1, 2, *matrix)
             assert kspace.dtype == np.complex64
             assert np.isfinite(kspace).all()
+
+
+@pytest.mark.parametrize(("length", "start", "kept"), [(20, 3, 9), (21, 0, 21), (15, 7, 8)])
+def test_a_readout_window_is_the_cut_image(length: int, start: int, kept: int, rng: np.random.Generator) -> None:
+    image = (rng.standard_normal((2, 8, length)) + 1j * rng.standard_normal((2, 8, length))).astype(np.complex64)
+    kspace = readout_window(fft2c(image), start, kept)
+    np.testing.assert_allclose(ifft2c(kspace), image[..., start : start + kept], atol=1e-5)
+
+
+def test_a_training_can_start_from_a_checkpoint(
+    images: SimulatedData, options: TrainingOptions, tmp_path: Path
+) -> None:
+    first = train(images, options, tmp_path / "first")
+    still = replace(options, steps=1, learning_rate=0.0)
+    second = train(images, still, tmp_path / "second", start_from=tmp_path / "first" / "cardiomm.ckpt")
+    for name, value in first["network"].items():
+        np.testing.assert_allclose(second["network"][name], value, rtol=1e-3, atol=1e-6, err_msg=name)
+    other = replace(options, size=replace(options.size, n_cascades=2))
+    with pytest.raises(ValueError, match="expected a network of size"):
+        train(images, other, tmp_path / "other", start_from=tmp_path / "first" / "cardiomm.ckpt")
 
 
 def test_ssim_is_that_of_scikit_image(rng: np.random.Generator) -> None:
@@ -233,9 +268,9 @@ def test_ssim_is_that_of_scikit_image(rng: np.random.Generator) -> None:
 
 
 def test_loss_does_not_depend_on_the_scale(
-    images: list[TrainingImage], options: TrainingOptions, tiny_cardiomm: CardioMM
+    images: SimulatedData, options: TrainingOptions, tiny_cardiomm: CardioMM
 ) -> None:
-    batch = draw_batch(images, options, rng=np.random.default_rng(5))
+    batch = drawn(images, options, 5)
     louder = replace(batch, kspace=1000 * batch.kspace, target=1000 * batch.target)
     one, other = (float(loss_of(tiny_cardiomm, b, options)) for b in (batch, louder))
     assert other == pytest.approx(one, rel=1e-4)
