@@ -4,19 +4,17 @@ Zero-filled and SENSE images, at the scale of the fully sampled root-sum-of-squa
 intensities is needed before they are compared.
 """
 
-import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cohort.records import MeasurementFailed
-from recon.coils import calibrated_maps, soft_maps
 from recon.column_sense import fits_columns, solve_by_columns
 from recon.expected_signal import expected_signal
 from recon.fourier import ifft2c
 from recon.operators import SenseOperator
+from recon.slice_problems import KSpace, Mask, check_inputs, slice_problems
 from recon.solvers import Operator, conjugate_gradient
 
 # Chosen from 0.003, 0.005 and 0.01 on Uniform 4x and 8x, ktGaussian 16x and ktRadial 24x with 20 calibration lines, on
@@ -29,8 +27,6 @@ SENSE_TOLERANCE = 1e-3
 COLUMN_TOLERANCE = 1e-2  # times the tolerance, where whole lines are sampled: there the steps are few
 CPU_BUDGET, GPU_BUDGET = 2**20, 2**26  # complex numbers of coil images worked on at once
 
-KSpace = NDArray[np.complex64]
-Mask = NDArray[np.bool_]
 Prior = Literal["signal", "flat"]
 
 
@@ -127,31 +123,16 @@ def sense(
     Source: Pruessmann et al. 2001, doi:10.1002/mrm.1241; expected signal: Tsao et al. 2003, doi:10.1002/mrm.10611;
     soft SENSE: Uecker et al. 2014, doi:10.1002/mrm.24751.
     """
-    check_inputs(kspace, mask)
-    if maps is not None and maps.shape != kspace.shape[1:]:
-        raise ValueError(f"expected maps (slices, coils, y, x) of shape {kspace.shape[1:]}, got {maps.shape}")
     if prior not in get_args(Prior):
         raise ValueError(f"expected a prior of {', '.join(get_args(Prior))}, got {prior!r}")
-    where = torch.device(device)
-    columns = fits_columns(mask, kspace.shape[2])
+    columns = fits_columns(mask, kspace.shape[2]) if kspace.ndim == 5 else False
     solve, accuracy = (solve_by_columns, tolerance * COLUMN_TOLERANCE) if columns else (_solve_by_frames, tolerance)
     image = np.empty((*kspace.shape[:2], *kspace.shape[-2:]), np.complex64)
-    for index in range(kspace.shape[1]):
-        part = torch.tensor(kspace[:, index], dtype=torch.complex64, device=where)
-        unit = power_of_two(part)
-        part = part / unit
-        if maps is None:
-            found = calibrated_maps(part[:, None], mask)
-            sensitivities = (found.maps if soft_threshold is None else soft_maps(found, soft_threshold))[0]
-        else:
-            sensitivities = torch.tensor(maps[index], dtype=torch.complex64, device=where)
-        weight = regularization / (
-            expected_signal(part, mask) if prior == "signal" else torch.ones_like(part[:, 0].real)
-        )
-        solved = solve(part, mask, sensitivities, weight, max_iterations=max_iterations, tolerance=accuracy)
-        if soft_threshold is not None and maps is None:
-            solved = solved * torch.linalg.vector_norm(sensitivities, dim=0)
-        image[:, index] = (solved * unit).cpu().numpy()
+    for index, part in enumerate(slice_problems(kspace, mask, maps=maps, soft_threshold=soft_threshold, device=device)):
+        flat = torch.ones_like(part.kspace[:, 0].real)
+        weight = regularization / (expected_signal(part.kspace, mask) if prior == "signal" else flat)
+        solved = solve(part.kspace, mask, part.maps, weight, max_iterations=max_iterations, tolerance=accuracy)
+        image[:, index] = part.to_image(solved)
     return image
 
 
@@ -183,28 +164,3 @@ def _solve_by_frames(
 
 def _regularized(operator: SenseOperator, weight: torch.Tensor) -> Operator:
     return lambda image: operator.normal(image) + weight * image
-
-
-def power_of_two(kspace: torch.Tensor) -> float:
-    """Scale of the data, rounded so that dividing by it is exact: no square over- or underflows after that."""
-    return float(2.0 ** math.floor(math.log2(float(torch.view_as_real(kspace).abs().max()))))
-
-
-def check_inputs(kspace: NDArray[Any], mask: NDArray[Any]) -> None:
-    """Refuse what no method can reconstruct: wrong axes, a mask of another size, no signal, NaN or infinity."""
-    if kspace.ndim != 5:
-        raise ValueError(f"expected k-space (frames, slices, coils, ky, kx), got {kspace.ndim} axes {kspace.shape}")
-    wanted = (kspace.shape[0], *kspace.shape[-2:])
-    if mask.shape != wanted or mask.dtype != np.bool_:
-        raise ValueError(
-            f"expected a bool mask (frames, ky, kx) of shape {wanted}, got {mask.dtype} {mask.shape}; "
-            "make it for the k-space after removal of the readout oversampling"
-        )
-    energy = np.array([[np.vdot(part, part).real for part in frame] for frame in kspace])
-    if not np.isfinite(energy).all():
-        raise MeasurementFailed("expected finite k-space, got NaN or infinity")
-    if not energy.all():
-        frame, index = np.argwhere(energy == 0)[0]
-        raise MeasurementFailed(
-            f"expected signal in every frame and slice, got all-zero k-space in frame {frame}, slice {index}"
-        )

@@ -54,7 +54,7 @@ def solve_by_columns(
     -------
     complex tensor (frames, y, x)
     """
-    n_coils, n_y, n_x = maps.shape
+    _, n_y, n_x = maps.shape
     image = kspace.new_empty((len(kspace), n_y, n_x))
     by_column = maps.permute(2, 1, 0).contiguous()  # x, y, coil
     groups = []
@@ -76,7 +76,7 @@ def solve_by_columns(
 
 def _combined(kspace: torch.Tensor, frames: list[int], lines: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """``S^H F^H y`` (frames, y, x) of some frames that share their lines."""
-    n_coils, n_y, n_x = maps.shape
+    _, n_y, n_x = maps.shape
     along_y, conjugate = inverse_matrix(n_y, lines, dtype=kspace.dtype), maps.conj().resolve_conj()
     out = kspace.new_empty((len(frames), n_y, n_x))
     step = max(1, COIL_BUDGET // maps.numel())

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -17,10 +17,19 @@ from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sh
 from recon.cardiomm.network import CardioMM, Family
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
 from recon.checks import check_calibration, check_input
+from recon.compressed_sensing import compressed_sensing
+from recon.grappa import grappa
+from recon.low_rank_sparse import low_rank_sparse
 
-Method = Literal["zero_filled", "sense", "cardiomm"]
-METHODS: tuple[Method, ...] = ("zero_filled", "sense", "cardiomm")
+Method = Literal["zero_filled", "sense", "grappa", "compressed_sensing", "low_rank_sparse", "cardiomm"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Image = NDArray[np.float32] | NDArray[np.complex64]
+CLASSICAL: dict[Method, Callable[..., Image]] = {
+    "sense": sense,
+    "grappa": grappa,
+    "compressed_sensing": compressed_sensing,
+    "low_rank_sparse": low_rank_sparse,
+}
 
 COILS_PIXELS_PER_BATCH = 8 * 128 * 128 * 4
 """Coil pixels that go through the network at once: about 0.3 GB of activations at the shipped size; larger batches are
@@ -48,7 +57,7 @@ def reconstruct(
     mask
         (frames, ky, kx) bool; one frame stands for all.
     method
-        ``zero_filled``, ``sense`` or ``cardiomm``.
+        One of ``METHODS``.
     metadata
         ``pattern``, ``acceleration`` and ``n_calibration`` of the mask; for CardioMM also ``field_t``, ``vendor``,
         ``scanner``,
@@ -69,7 +78,7 @@ def reconstruct(
     Returns
     -------
     array (frames, slices, y, x)
-        complex64 (SENSE) or float32 magnitude, on the scale of the fully sampled root sum of squares.
+        complex64 (SENSE, compressed sensing, low rank plus sparse) or float32 magnitude, on the scale of the fully sampled root sum of squares.
 
     Raises
     ------
@@ -80,8 +89,8 @@ def reconstruct(
     """
     masked, mask = check_input(kspace, mask, method=method, methods=METHODS)
     where = pick_device(device)
-    if method in ("zero_filled", "sense"):
-        image = zero_filled(masked, mask) if method == "zero_filled" else sense(masked, mask, device=where)
+    if method != "cardiomm":
+        image = zero_filled(masked, mask) if method == "zero_filled" else CLASSICAL[method](masked, mask, device=where)
         for _ in range(kspace.shape[1]):
             progress()
         return image

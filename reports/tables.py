@@ -19,7 +19,9 @@ METHOD_LABELS = {
     "fully_sampled": "Fully sampled",
     "zero_filled": "Zero-filled",
     "sense": "SENSE",
+    "grappa": "GRAPPA",
     "compressed_sensing": "Compressed sensing",
+    "low_rank_sparse": "Low rank plus sparse",
     "cardiomm": "CardioMM",
     "truth": "Truth",
 }
