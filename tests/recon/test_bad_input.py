@@ -202,7 +202,7 @@ def test_sizes(weights: Path, method: str, size: tuple[int, int], full: bool) ->
     )
     if image is None:
         assert method not in ("zero_filled", "cardiomm")  # the others calibrate on 6 x 6 points at least
-        assert min(size) < 8
+        assert min(size) < 8 or method == "low_rank_sparse"  # which needs frames
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
