@@ -20,7 +20,7 @@ from recon.fourier import fft2c, ifft2c
 from recon.inference import Method, network_of, pick_device, reconstruct
 
 COIL_PIXELS_PER_BATCH = 4 * 8 * 128 * 128
-WITHOUT_COILS = ("zero_filled",)
+WITHOUT_COILS = ("zero_filled", "grappa")
 
 Complex = NDArray[np.complex64]
 
@@ -57,7 +57,8 @@ def predicted_kspace(
     """
     if method in WITHOUT_COILS:
         raise ValueError(
-            f"{method} says nothing of k-space that was not measured, so held-back lines cannot test it; use another method"
+            f"{method} keeps no k-space of single coils to compare with held-back lines; expected sense, compressed_sensing, "
+            "low_rank_sparse or cardiomm"
         )
     masked = np.where(mask[:, None], kspace, np.complex64(0))
     where = pick_device(device)
@@ -110,29 +111,19 @@ def _cardiomm(
     maps = None
     if shared_maps:
         maps = network.sensitivity_maps(series.mean(dim=0, keepdim=True), sampled[:1], **texts_of(1))
+    n_adjacent = network.size.n_adjacent
+    if n_adjacent > 1 and network.size.stacked != "frames":
+        raise ValueError("expected a network for single images or stacked frames; slices are predicted one by one here")
     image, predicted = np.empty(mask.shape, np.float32), np.empty_like(masked)
     batch = max(1, COIL_PIXELS_PER_BATCH // int(np.prod(masked.shape[1:])))
     for start in range(0, len(series), batch):
         part = slice(start, start + batch)
-        n = len(series[part])
-        given = None if maps is None else maps.expand(n, -1, -1, -1)
-        last = _last_kspace(network, series[part], sampled[part], maps=given, **texts_of(n))
+        frames = torch.arange(len(series))[part]
+        if n_adjacent > 1:  # the frames of a heartbeat follow one another in a circle
+            frames = (frames[:, None] + torch.arange(n_adjacent) - n_adjacent // 2) % len(series)
+        shape = (*frames.shape, *series.shape[1:])
+        given = None if maps is None else maps.expand(shape)
+        last = network.reconstruct_kspace(series[frames], sampled[frames], maps=given, **texts_of(len(frames)))
         predicted[part] = last.transpose(-1, -2).cpu().numpy()
         image[part] = root_sum_of_squares(ifft2c(last), dim=1).float().transpose(-1, -2).cpu().numpy()
     return image, predicted
-
-
-def _last_kspace(network: CardioMM, masked: torch.Tensor, mask: torch.Tensor, **options: Any) -> torch.Tensor:
-    """What ``forward`` takes the root sum of squares of."""
-    texts = (
-        network.lm_head_meta(options["metadata_embedding"]),
-        network.lm_head_us(options["undersampling_embedding"]),
-    )
-    maps = options["maps"]
-    if maps is None:
-        calibration = {name: options[name] for name in ("n_calibration", "family")}
-        maps = network.sens_net(masked, *texts, **calibration)
-    last = masked
-    for cascade in network.cascades:
-        last = cascade(last, masked, mask[:, None], maps, *texts)
-    return last

@@ -1,7 +1,7 @@
 """Can this reconstruction be relied on? Measured lines that it was not shown say so, without a reference image."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,13 +140,43 @@ def reliability(
     )
 
 
+def merge_slices(results: Sequence[ReliabilityResult]) -> ReliabilityResult:
+    """One result of a scan whose slices were judged one after another, with the same held-back points.
+
+    Raises
+    ------
+    ValueError
+        No result, or results of different methods or fits.
+    """
+    if len({(result.method, result.model) for result in results}) != 1:
+        raise ValueError(f"expected results of one method and fit, got {len(results)} of {[r.model for r in results]}")
+    sizes = [len(result.slice_scores) for result in results]
+    scores = tuple(score for result in results for score in result.slice_scores)
+    return ReliabilityResult(
+        score=float(np.mean(scores)),
+        flagged=any(result.flagged for result in results),
+        reasons=tuple(dict.fromkeys(reason for result in results for reason in result.reasons)),
+        slice_scores=scores,
+        slice_flagged=tuple(flag for result in results for flag in result.slice_flagged),
+        features={
+            name: float(np.average([result.features[name] for result in results], weights=sizes))
+            for name in results[0].features
+        },
+        n_held_back=results[0].n_held_back,
+        n_outer=results[0].n_outer,
+        method=results[0].method,
+        model=results[0].model,
+    )
+
+
 def held_back_features(
     kspace: Complex, mask: Bool, held: Bool, *, image: NDArray[Any] | None = None, **options: Any
 ) -> dict[str, float]:
     """Reconstruct one slice (frames, coils, ky, kx) without the held-back points and measure how well they are met.
 
     ``options`` go to ``recon.predicted_kspace.predicted_kspace``; ``image`` (frames, y, x) is the magnitude from all
-    points, computed if not given.
+    points, computed if not given. Beside what ``slice_features`` returns: ``change``, the log10 NMSE between the images with
+    and without the held-back points, and ``change_center``, the same in the middle half of both axes, where hearts are.
     """
     if image is None:
         image, _ = predicted_kspace(kspace, mask, **options)
@@ -154,7 +184,10 @@ def held_back_features(
     n_calibration = options["metadata"].get("n_calibration")
     features = slice_features(kspace, predicted, mask, held, n_calibration=n_calibration)
     change = official_scores(image, image_without)["nmse"] if image.any() else 1.0
-    return features | {"change": _log(change, 1.0)}
+    middle = (slice(None), *(slice(n // 4, n - n // 4) for n in image.shape[1:]))
+    difference = np.abs(image[middle].astype(np.float64) - image_without[middle]) ** 2
+    change_center = _log(float(difference.sum()), float((image[middle].astype(np.float64) ** 2).sum()))
+    return features | {"change": _log(change, 1.0), "change_center": change_center}
 
 
 def slice_features(
@@ -186,6 +219,10 @@ def slice_features(
             Mean over median squared difference: spikes and single bad lines.
         misfit_calibration, misfit_outer
             Difference over energy at points that the reconstruction was shown.
+        misfit_tail
+            Largest over median squared difference at those points.
+        weakest_coil
+            Energy of the weakest coil over that of its noise, in the calibration region: a dead coil has noise alone.
         noise
             Energy of the noise of all points over the energy of the predicted image.
         acceleration
@@ -209,6 +246,7 @@ def slice_features(
     }
     by_coil = [_log(d, e) for d, e in zip(missed.sum(axis=1), present.sum(axis=1), strict=True)]
     shown = mask & ~held
+    tiny = float(np.finfo(np.float32).tiny)
     return {
         "residual": residual,
         **by_part,
@@ -218,6 +256,10 @@ def slice_features(
         "tail": _log(float(missed.mean()), float(np.median(missed))),
         "misfit_calibration": ratio(shown & center),
         "misfit_outer": ratio(shown & ~center),
+        "misfit_tail": _log(float(difference[:, shown].max()), float(np.median(difference[:, shown]))),
+        "weakest_coil": float(
+            np.min(np.log10(np.maximum(energy[:, mask & center].mean(axis=1), tiny) / (noise + tiny)))
+        ),
         "noise": _log(float(noise.sum()) * mask.size, image_energy),
         "acceleration": float(np.log10(effective_acceleration(mask))),
     }
