@@ -64,7 +64,7 @@ def test_any_storage(
 ) -> None:
     monkeypatch.setattr(matslices, "WHOLE_BYTES", whole_bytes)
     monkeypatch.setattr(matslices, "SLAB_BYTES", slab_bytes)
-    data = (rng.standard_normal(SHAPE) + 1j * rng.standard_normal(SHAPE)).astype(precision)
+    data: NDArray[Any] = (rng.standard_normal(SHAPE) + 1j * rng.standard_normal(SHAPE)).astype(precision)
     path = save(tmp_path / "cine_sax.mat", data, **storage)
     np.testing.assert_array_equal(all_slices(path), read_kspace(path))
 

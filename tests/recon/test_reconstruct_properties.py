@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -46,7 +46,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.ckpt"
     save_cardiomm(path, network, notes={})
     for cascade in network.cascades:
-        cascade.dc_weight.data.fill_(0.0)  # type: ignore[union-attr, operator]
+        cascade.dc_weight.data.fill_(0.0)  # type: ignore[operator]
     save_cardiomm(path.with_name("trusting.ckpt"), network, notes={})
     return path
 
@@ -67,9 +67,10 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, least: int = 8) -> Case:
-    """Sizes from `least` to 34, one to four coils, one to three frames, one or two slices, every pattern."""
-    frames, slices, coils = draw(st.integers(1, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 4))
+def cases(draw: st.DrawFn, method: str, *, least: int = 8) -> Case:
+    """Sizes from `least` to 34, one to four coils, one to three frames, one or two slices, every pattern it serves."""
+    fewest = 2 if method == "low_rank_sparse" else 1
+    frames, slices, coils = draw(st.integers(fewest, 3)), draw(st.integers(1, 2)), draw(st.integers(1, 4))
     ny, nx = draw(st.integers(least, 34)), draw(st.integers(least, 34))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     y, x = np.linspace(-1, 1, ny)[:, None], np.linspace(-1, 1, nx)
@@ -81,7 +82,7 @@ def cases(draw: st.DrawFn, *, least: int = 8) -> Case:
     maps = np.exp(-((x - np.cos(angle)) ** 2) - (y - np.sin(angle)) ** 2 + 1j * (angle + x * np.sin(angle)))
     kspace = fft2c(image * maps)
     noise = rng.standard_normal(kspace.shape) + 1j * rng.standard_normal(kspace.shape)
-    pattern = draw(st.sampled_from(PATTERNS))
+    pattern = draw(st.sampled_from(["Uniform", "ktUniform"] if method == "grappa" else PATTERNS))
     n_calibration = draw(st.integers(6, 8)) if least < 16 else 12
     mask = undersampling_mask(
         pattern, nx=nx, ny=ny, n_frames=frames, acceleration=4, n_calibration=n_calibration, seed=2
@@ -90,13 +91,13 @@ def cases(draw: st.DrawFn, *, least: int = 8) -> Case:
 
 
 def allowed(case: Case, method: str, weights: Path, kspace: Any = None) -> NDArray[Any]:
-    """The image; a case that the method does not serve (GRAPPA off its masks, say) is passed over."""
+    """The image; GRAPPA may lack every R-th line where the matrix is small, and such a case is passed over."""
     try:
         return case.by(method, weights, kspace)
     except (CardioValError, ValueError):
-        if method in ("zero_filled", "sense", "cardiomm"):
+        if method != "grappa":
             raise
-        pytest.skip(f"{method} does not serve this case")
+        reject()  # few lines are left beside the calibration region of a small matrix
 
 
 def close(found: NDArray[Any], expected: NDArray[Any], *, part: float) -> None:
@@ -105,9 +106,10 @@ def close(found: NDArray[Any], expected: NDArray[Any], *, part: float) -> None:
 
 
 @EACH_METHOD
-@settings(max_examples=12, deadline=None)
-@given(case=cases())
-def test_shape_and_kind(weights: Path, method: str, case: Case) -> None:
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_shape_and_kind(weights: Path, method: str, data: st.DataObject) -> None:
+    case = data.draw(cases(method))
     image = allowed(case, method, weights)
     assert image.shape == (*case.kspace.shape[:2], *case.kspace.shape[-2:])
     assert image.dtype in (np.float32, np.complex64)
@@ -116,9 +118,10 @@ def test_shape_and_kind(weights: Path, method: str, case: Case) -> None:
 
 
 @EACH_METHOD
-@settings(max_examples=12, deadline=None)
-@given(case=cases(), exponent=st.integers(-20, 20))
-def test_twice_the_signal_is_twice_the_image(weights: Path, method: str, case: Case, exponent: int) -> None:
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), exponent=st.integers(-20, 20))
+def test_twice_the_signal_is_twice_the_image(weights: Path, method: str, data: st.DataObject, exponent: int) -> None:
+    case = data.draw(cases(method))
     factor = np.float32(2.0**exponent)
     image = np.abs(allowed(case, method, weights))
     scaled = np.abs(allowed(case, method, weights, case.kspace * factor))
@@ -126,9 +129,10 @@ def test_twice_the_signal_is_twice_the_image(weights: Path, method: str, case: C
 
 
 @EACH_METHOD
-@settings(max_examples=12, deadline=None)
-@given(case=cases(least=16), data=st.data())
-def test_the_order_of_the_coils_is_of_no_matter(weights: Path, method: str, case: Case, data: st.DataObject) -> None:
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_the_order_of_the_coils_is_of_no_matter(weights: Path, method: str, data: st.DataObject) -> None:
+    case = data.draw(cases(method, least=16))
     order = data.draw(st.permutations(range(case.kspace.shape[2])))
     image = np.abs(allowed(case, method, weights))
     permuted = np.abs(allowed(case, method, weights, case.kspace[:, :, order]))
@@ -139,17 +143,19 @@ def test_the_order_of_the_coils_is_of_no_matter(weights: Path, method: str, case
 
 
 @EACH_METHOD
-@settings(max_examples=12, deadline=None)
-@given(case=cases(), garbage=st.sampled_from([np.nan, np.inf, 1e30, -7.0 + 3j]))
-def test_what_was_not_sampled_is_not_read(weights: Path, method: str, case: Case, garbage: complex) -> None:
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), garbage=st.sampled_from([np.nan, np.inf, 1e30, -7.0 + 3j]))
+def test_what_was_not_sampled_is_not_read(weights: Path, method: str, data: st.DataObject, garbage: complex) -> None:
+    case = data.draw(cases(method))
     spoiled = np.where(case.mask[:, None, None], case.kspace, np.complex64(garbage))
     np.testing.assert_array_equal(allowed(case, method, weights, spoiled), allowed(case, method, weights))
 
 
 @EACH_METHOD
-@settings(max_examples=8, deadline=None)
-@given(case=cases())
-def test_random_states_and_input_stay_as_they_were(weights: Path, method: str, case: Case) -> None:
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_random_states_and_input_stay_as_they_were(weights: Path, method: str, data: st.DataObject) -> None:
+    case = data.draw(cases(method))
     before = case.kspace.copy(), case.mask.copy()
     states = list(global_states())
     allowed(case, method, weights)
@@ -161,24 +167,27 @@ def test_random_states_and_input_stay_as_they_were(weights: Path, method: str, c
 
 def global_states() -> Iterator[Any]:
     """The hidden states of the random generators of numpy, torch and Python."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the test is that nobody touches it
-    yield name, keys.tobytes(), rest  # type: ignore[union-attr]
+    state = np.random.get_state(legacy=False)  # noqa: NPY002 - the test is that nobody touches it
+    yield repr(state)
+    yield np.asarray(state["state"]["key"]).tobytes()
     yield torch.get_rng_state().numpy().tobytes()
     yield random.getstate()
 
 
 @EACH_METHOD
-@settings(max_examples=8, deadline=None)
-@given(case=cases())
-def test_the_same_call_gives_the_same_image(weights: Path, method: str, case: Case) -> None:
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_the_same_call_gives_the_same_image(weights: Path, method: str, data: st.DataObject) -> None:
+    case = data.draw(cases(method))
     np.testing.assert_array_equal(allowed(case, method, weights), allowed(case, method, weights))
 
 
 @EACH_METHOD
-@settings(max_examples=8, deadline=None)
-@given(case=cases())
-def test_slices_stand_alone(weights: Path, method: str, case: Case) -> None:
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_slices_stand_alone(weights: Path, method: str, data: st.DataObject) -> None:
     """One at a time or all together: this is what lets a scan be streamed."""
+    case = data.draw(cases(method))
     together = allowed(case, method, weights)
     for z in range(case.kspace.shape[1]):
         alone = allowed(case, method, weights, np.ascontiguousarray(case.kspace[:, z : z + 1]))
@@ -188,8 +197,8 @@ def test_slices_stand_alone(weights: Path, method: str, case: Case) -> None:
 # ---- data consistency, by those that promise it
 
 
-@settings(max_examples=25, deadline=None)
-@given(case=cases())
+@settings(max_examples=12, deadline=None)
+@given(case=cases("sense"))
 def test_all_samples_give_the_root_sum_of_squares(weights: Path, case: Case) -> None:
     """Zero-filled by definition; CardioMM if it trusts measured points alone."""
     full = Case(case.kspace, np.ones_like(case.mask), case.pattern, case.n_calibration)
@@ -198,8 +207,8 @@ def test_all_samples_give_the_root_sum_of_squares(weights: Path, case: Case) -> 
     close(full.by("cardiomm", weights.with_name("trusting.ckpt")), expected, part=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
-@given(case=cases())
+@settings(max_examples=12, deadline=None)
+@given(case=cases("sense"))
 def test_one_coil_keeps_its_samples(case: Case) -> None:
     """With one coil of sensitivity one, SENSE's image has the measured values at the measured points."""
     kspace = case.kspace[:, :, :1]
