@@ -35,6 +35,7 @@ def grappa(
     kspace: KSpace,
     mask: Mask,
     *,
+    calibration: KSpace | None = None,
     regularization: float | None = None,
     device: str | torch.device = "cpu",
 ) -> NDArray[np.float32]:
@@ -49,6 +50,8 @@ def grappa(
         Points outside the mask are not read.
     mask : bool array (frames, ky, kx)
         Every R-th line in each frame, the same R in all, and central lines.
+    calibration : complex array (frames, slices, coils, lines, kx) or None
+        Fully sampled neighboring lines of a scan of their own; None for the central lines that all frames sample.
     regularization : float, >= 0, or None
         Tikhonov weight of the fit, relative to the mean eigenvalue of its normal matrix; None for one that suits the
         number of lines in the kernels.
@@ -77,13 +80,24 @@ def grappa(
         raise MeasurementFailed(
             "expected the same acceleration in all frames for GRAPPA, got different ones; use sense"
         )
+    if (
+        calibration is not None
+        and calibration.shape[1:3] + calibration.shape[4:] != kspace.shape[1:3] + kspace.shape[4:]
+    ):
+        raise ValueError(
+            f"expected calibration lines (frames, slices, coils, lines, kx) for k-space {kspace.shape}, "
+            f"got {calibration.shape}"
+        )
+    common: NDArray[np.bool_] = np.all(mask, axis=0)
+    start, stop = _central_run(common[:, 0])
     image = np.empty((*kspace.shape[:2], *kspace.shape[-2:]), np.float32)
     for index in range(kspace.shape[1]):
         part = torch.tensor(kspace[:, index], dtype=torch.complex64, device=device)
         sampled = torch.tensor(mask, device=part.device)[:, None]
         filled = torch.where(sampled, part, 0)
         if spacing > 1:
-            kernel = _kernel(filled, mask, spacing, regularization)
+            known = filled[..., start:stop, :] if calibration is None else torch.tensor(calibration[:, index])
+            kernel = _kernel(known.to(part), spacing, regularization)
             for frame, lattice in enumerate(lattices):
                 filled[frame] = _filled(filled[frame], mask[frame, :, 0], kernel, lattice)
         for frame, coils in enumerate(filled):  # one at a time, to keep memory small
@@ -127,23 +141,20 @@ def _central_run(lines: NDArray[np.bool_]) -> tuple[int, int]:
     return int(before[-1]) + 1 if len(before) else 0, int(after[0]) if len(after) else len(lines)
 
 
-def _kernel(kspace: torch.Tensor, mask: Mask, spacing: int, regularization: float | None) -> torch.Tensor:
-    """Weights (source lines, coils, points, missing lines, coils) from the lines that all frames have in common."""
-    n_coils = kspace.shape[1]
-    common: NDArray[np.bool_] = np.all(mask, axis=0)
-    start, stop = _central_run(common[:, 0])
-    fitting = [n for n, least in LEAST_POSITIONS.items() if (n - 1) * spacing + least <= stop - start]
-    n_points = min(SOURCE_POINTS, kspace.shape[-1] - (kspace.shape[-1] + 1) % 2)  # odd
+def _kernel(known: torch.Tensor, spacing: int, regularization: float | None) -> torch.Tensor:
+    """Weights (source lines, coils, points, missing lines, coils) from lines (frames, coils, ky, kx)."""
+    _, n_coils, n_lines, n_kx = known.shape
+    fitting = [n for n, least in LEAST_POSITIONS.items() if (n - 1) * spacing + least <= n_lines]
+    n_points = min(SOURCE_POINTS, n_kx - (n_kx + 1) % 2)  # odd
     if not fitting:
         raise MeasurementFailed(
-            f"expected at least {spacing + 1} calibration lines for GRAPPA at every {spacing}th line, got {stop - start}; "
+            f"expected at least {spacing + 1} calibration lines for GRAPPA at every {spacing}th line, got {n_lines}; "
             "use a mask with more calibration lines"
         )
     n_sources = fitting[0]
     weight = REGULARIZATION_BY_LINES[n_sources] if regularization is None else regularization
-    center = kspace[..., start:stop, :].to(torch.complex128)
     length, half = (n_sources - 1) * spacing + 1, n_points // 2
-    windows = center.unfold(2, length, 1).unfold(3, n_points, 1)  # frame, coil, y, x, line, point
+    windows = known.to(torch.complex128).unfold(2, length, 1).unfold(3, n_points, 1)  # frame, coil, y, x, line, point
     sources = windows[..., ::spacing, :].permute(4, 1, 5, 0, 2, 3).reshape(n_sources * n_coils * n_points, -1)
     middle = (n_sources // 2 - 1) * spacing
     missing = windows[..., middle + 1 : middle + spacing, half]
@@ -152,7 +163,7 @@ def _kernel(kspace: torch.Tensor, mask: Mask, spacing: int, regularization: floa
     strength = gram.diagonal().real.mean().clamp_min(torch.finfo(torch.float64).tiny)
     gram.diagonal().add_(max(weight, torch.finfo(torch.float64).eps * len(gram)) * strength)
     weights = torch.linalg.solve(gram, sources.conj() @ targets.mT)
-    return weights.to(kspace.dtype).reshape(n_sources, n_coils, n_points, spacing - 1, n_coils)
+    return weights.to(known.dtype).reshape(n_sources, n_coils, n_points, spacing - 1, n_coils)
 
 
 def _filled(kspace: torch.Tensor, lines: NDArray[np.bool_], kernel: torch.Tensor, lattice: Lattice) -> torch.Tensor:

@@ -98,7 +98,7 @@ def _level_matrix(n: int, wavelet: Wavelet) -> NDArray[np.float64]:
     high = low[::-1] * (-1.0) ** np.arange(len(low))
     matrix = np.zeros((n, n))
     for row in range(n // 2):
-        columns = (2 * row + np.arange(len(low)) - len(low) // 2 + 1) % n
+        columns = (2 * row + np.arange(len(low)) - len(low) + 2) % n  # the place that PyWavelets gives it
         np.add.at(matrix[row], columns, low)
         np.add.at(matrix[n // 2 + row], columns, high)
     return matrix
