@@ -10,6 +10,7 @@ from reports.comparisons import agreement, centers, truth, verdict
 from reports.document import Block, Context, in_order, plots_block, table_block, text_block
 from reports.gallery import gallery_blocks
 from reports.tables import Cell, Row, Table
+from reports.trust import reliability, shift
 
 
 def image_quality(context: Context) -> list[Block]:
@@ -197,6 +198,8 @@ SECTIONS: dict[str, Callable[[Context], list[Block]]] = {
         truth,
         centers,
         image_quality,
+        reliability,
+        shift,
         overlap,
         arms,
         cohort,

@@ -235,6 +235,36 @@ def fake_results(
         "image_quality": quality,
         "overlap": overlap,
         "gallery": gallery(folder, rng, arms),
+        "reliability": [
+            {
+                "center": "Center001",
+                "patient": f"P{number:03d}",
+                "scan": "cine_sax",
+                "arm": arm["arm"],
+                "status": "ok" if number < 3 else "failed",
+                "reason": "" if number < 3 else "only 1 line outside the calibration region",
+                "expected_nmse": 0.01 * (number + 1) if number < 3 else None,
+                "flagged": number == 2,
+                "reasons": ["a dead coil"] if number == 2 else [],
+            }
+            for arm in arms
+            for number in range(4)
+        ],
+        "shift": [
+            {
+                "center": center,
+                "measure": measure,
+                "value": 0.123,
+                "low": low,
+                "high": high,
+                "share_outside": 0.0,
+                "n_scans": 3,
+                "flagged": measure == "noise",
+                "note": "",
+            }
+            for center in ("Center001", "Center002")
+            for measure, low, high in (("noise", -3.5, -1.5), ("mask_overlap", 0.8, None), ("text_novelty", None, 0.0))
+        ],
         "failures": [
             {
                 "center": "Center002",

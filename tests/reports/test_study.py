@@ -67,7 +67,17 @@ def pdf_text(reader: PdfReader) -> str:
 def emptied(results: dict[str, Any]) -> dict[str, Any]:
     """A run in which nothing could be measured."""
     bare = copy.deepcopy(results)
-    for name in ("agreement", "centers", "image_quality", "overlap", "gallery", "arms", "failures"):
+    for name in (
+        "agreement",
+        "centers",
+        "image_quality",
+        "overlap",
+        "gallery",
+        "arms",
+        "failures",
+        "reliability",
+        "shift",
+    ):
         bare[name] = []
     bare["study"] |= {"verdict_sentences": [], "simulated": [], "notes": []}
     bare["cohort"] = {"n_patients": 0, "n_scans": 0, "centers": [], "diseases": {}}
