@@ -1,19 +1,19 @@
 """Which two sentences describe a scan, and which numbers stand for a sentence?
 
-The sentences follow the CardioMM release (arXiv 2512.21652). Two encoders turn them into vectors: the embedded one,
-weight-free and
-deterministic, with which our weights were trained, and CLIP from a local folder, which published checkpoints need.
+The sentences follow the CardioMM release (arXiv 2512.21652). The embedded encoder turns them into vectors, weight-free
+and deterministic; our weights were trained with it. Published checkpoints need CLIP, see ``recon.cardiomm.encoders``.
 """
 
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recon.cardiomm.encoders import ClipEncoder as ClipEncoder
 
 ENCODER_WIDTH = 512
 N_BUCKETS = 4096
@@ -107,33 +107,3 @@ def projection() -> NDArray[np.float64]:
     """The fixed random matrix (buckets, 512)."""
     generator = np.random.Generator(np.random.PCG64(PROJECTION_SEED))
     return generator.standard_normal((N_BUCKETS, ENCODER_WIDTH)) / np.sqrt(ENCODER_WIDTH)
-
-
-class ClipEncoder:
-    """CLIP's projected text feature from a local folder (openai/clip-vit-base-patch16); nothing is downloaded.
-
-    Parameters
-    ----------
-    folder
-        A folder with the tokenizer's files and the model (``config.json``, ``model.safetensors``).
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        if not Path(folder).is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder; expected a local copy of openai/clip-vit-base-patch16")
-        try:
-            from transformers import AutoTokenizer, CLIPTextModelWithProjection
-        except ImportError as error:
-            raise ImportError(f"CLIP texts need the extra 'clip' (pip install 'cardioval[clip]'): {error}") from error
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-        self._model.eval()
-
-    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed sentences: (n, projection width) float32, not normalised."""
-        import torch
-
-        batch = self._tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        with torch.no_grad():
-            features: NDArray[np.float32] = self._model(**batch).text_embeds.float().numpy()
-        return features

@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from recon.cardiomm.prompts import (
     FAMILY_OF_PATTERN,
-    ClipEncoder,
     HashedNgramEncoder,
     metadata_text,
     undersampling_text,
@@ -144,60 +142,3 @@ def test_answers_cannot_be_changed_by_the_caller_and_randomness_is_its_own() -> 
     first[:] = 0
     assert HashedNgramEncoder()(["a text of its own"]).any()
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index] # noqa: NPY002
-
-
-# --- CLIP
-
-
-def test_clip_needs_a_local_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="expected a local copy of openai/clip-vit-base-patch16"):
-        ClipEncoder(tmp_path / "absent")
-
-
-def test_clip_without_transformers_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match="need the extra 'clip'"):
-        ClipEncoder(tmp_path)
-
-
-def make_clip_folder(folder: Path) -> None:
-    """A CLIP of random weights and 12 numbers a text, in the layout of the published folder."""
-    import transformers
-
-    folder.mkdir()
-    letters = [chr(c) for c in range(33, 127)]
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
-    )
-    text = {"vocab_size": len(words), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    text |= {
-        "num_attention_heads": 2,
-        "eos_token_id": len(words) - 1,
-        "bos_token_id": len(words) - 2,
-        "projection_dim": 12,
-    }
-    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    vision |= {"image_size": 32, "patch_size": 16}
-    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
-    transformers.CLIPModel(config).save_pretrained(folder)
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> ClipEncoder:
-    pytest.importorskip("transformers", reason="needs the extra 'clip'")
-    make_clip_folder(tmp_path / "clip")
-    return ClipEncoder(tmp_path / "clip")
-
-
-def test_clip_from_a_local_folder(clip: ClipEncoder) -> None:
-    texts = [metadata_text(VIDA), undersampling_text("ktRadial", 24), "word " * 200]
-    vectors: NDArray[np.float32] = clip(texts)
-    assert vectors.shape == (3, 12)
-    assert vectors.dtype == np.float32
-    assert np.isfinite(vectors).all()
-    # padding does not change a text, and the text does change the numbers
-    np.testing.assert_allclose(clip(texts[1:2]), vectors[1:2], atol=1e-5)
-    assert np.abs(vectors[0] - vectors[1]).max() > 1e-3
