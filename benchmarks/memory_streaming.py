@@ -9,8 +9,8 @@ its own, whose peak resident memory the system reports. CardioMM runs on a scan 
 (--cardiomm-slices): its memory does not depend on their number, only its time does. --layout points stores the scan as
 some files of 2025 are, in gzip chunks of two points of all frames, slices and coils, which are unpacked once.
 
---growth measures small scans: seconds of each method against frames, slices and coils, and the exponent of the growth
-(1 is linear), and draws them.
+--growth measures small scans, each method in a process of its own: processor seconds of the stage (which other work on
+the machine changes little) against frames, slices and coils, the exponent of the growth (1 is linear), and draws them.
 """
 
 import argparse
@@ -109,13 +109,14 @@ def work(path: Path, methods: list[str]) -> dict[str, Any]:
             running=Running(device="cpu"),
         )
         before = peak_gib()
-        started = time.perf_counter()
+        started, started_cpu = time.perf_counter(), time.process_time()
         arms = read_manifest(reconstruct_scan(job, config))["arms"]
     failed = [arm["reason"] for arm in arms.values() if arm["status"] != "ok"]
     if failed:
         raise SystemExit(f"an arm failed: {failed}")
     return {
         "wall_s": round(time.perf_counter() - started, 2),
+        "cpu_s": round(time.process_time() - started_cpu, 2),
         "arm_s": {arm["method"]: arm["seconds"] for arm in arms.values()},
         "peak_gib": round(peak_gib(), 3),
         "peak_of_imports_gib": round(before, 3),
@@ -150,26 +151,31 @@ def growth(folder: Path, methods: list[str]) -> list[dict[str, Any]]:
         for n in STEPS[axis]:
             counts = {**BASE, axis: n}
             size = (counts["frames"], counts["slices"], counts["coils"], *PLANE)
-            runs.append({"axis": axis, "n": n, **measured(folder, size, methods, layout="slices")})
-            print(axis, n, runs[-1]["arm_s"], runs[-1]["peak_gib"], flush=True)
+            for method in methods:
+                entry = measured(folder, size, [method], layout="slices")
+                runs.append({"axis": axis, "n": n, "method": method} | {k: entry[k] for k in ("cpu_s", "peak_gib")})
+                print(json.dumps(runs[-1]), flush=True)
     return runs
 
 
+def series(runs: list[dict[str, Any]], axis: str, method: str) -> tuple[list[int], list[float]]:
+    """Steps of an axis and the seconds of a method there."""
+    chosen = [run for run in runs if (run["axis"], run["method"]) == (axis, method)]
+    return [run["n"] for run in chosen], [run["cpu_s"] for run in chosen]
+
+
 def exponents(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Slope of log seconds over log n, from the second step on (the first holds fixed costs): 1 is linear."""
-    found: dict[str, dict[str, float]] = {}
+    """Slope of log seconds over log n between the last two steps, where fixed costs count least: 1 is linear."""
+    found: dict[str, dict[str, float]] = {axis: {} for axis in AXES}
     for axis in AXES:
-        chosen = [run for run in runs if run["axis"] == axis][1:]
-        n = np.log([run["n"] for run in chosen])
-        found[axis] = {
-            method: round(float(np.polyfit(n, np.log([run["arm_s"][method] for run in chosen]), 1)[0]), 2)
-            for method in chosen[0]["arm_s"]
-        }
+        for method in dict.fromkeys(run["method"] for run in runs):
+            n, seconds = series(runs, axis, method)
+            found[axis][method] = round(float(np.log(seconds[-1] / seconds[-2]) / np.log(n[-1] / n[-2])), 2)
     return found
 
 
 def draw(runs: list[dict[str, Any]], target: Path) -> None:
-    """Seconds against each axis, with the line through the origin and the last point."""
+    """Seconds against each axis, with the straight line through the first and the last point."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -177,16 +183,14 @@ def draw(runs: list[dict[str, Any]], target: Path) -> None:
 
     figure, panels = pyplot.subplots(1, len(AXES), figsize=(11, 3.6), layout="constrained")
     for panel, axis in zip(panels, AXES, strict=True):
-        chosen = [run for run in runs if run["axis"] == axis]
-        n = [run["n"] for run in chosen]
-        for color, method in enumerate(chosen[0]["arm_s"]):
-            seconds = [run["arm_s"][method] for run in chosen]
-            panel.plot(n, seconds, "o-", color=f"C{color}", label=method.replace("_", " "))
-            panel.plot([0, n[-1]], [0, seconds[-1]], ":", color=f"C{color}", linewidth=1)
+        for color, method in enumerate(dict.fromkeys(run["method"] for run in runs)):
+            n, seconds = series(runs, axis, method)
+            panel.plot(n, seconds, "o", color=f"C{color}", label=method.replace("_", " "))
+            panel.plot([n[0], n[-1]], [seconds[0], seconds[-1]], ":", color=f"C{color}", linewidth=1)
         others = ", ".join(f"{count} {name}" for name, count in BASE.items() if name != axis)
-        panel.set(xlabel=axis, ylabel="seconds", yscale="linear", xlim=(0, None), ylim=(0, None))
+        panel.set(xlabel=axis, ylabel="processor seconds", xlim=(0, None), ylim=(0, None))
         panel.set_title(others, fontsize=9)
-    panels[0].legend(fontsize=8, title="dotted: proportional", title_fontsize=8)
+    panels[0].legend(fontsize=8, title="dotted: straight line", title_fontsize=8)
     figure.savefig(target, dpi=120)
 
 
