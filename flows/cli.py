@@ -183,7 +183,9 @@ def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a finished ru
 
 @train_app.command("cardiomm")
 def train_cardiomm(
-    out: Annotated[Path, typer.Option(help="Folder for weights, log and state; an interrupted training goes on.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for weights, log, curves and state; an interrupted training goes on.")
+    ],
     acdc: Annotated[
         Path | None, typer.Option(help="ACDC training folder; leave out to train on phantoms only.")
     ] = None,
@@ -197,13 +199,55 @@ def train_cardiomm(
         Path | None, typer.Option(help="Checkpoint of the same size whose weights are trained further.")
     ] = None,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of the schedule.")] = 6e-4,
+    batch_size: Annotated[int, typer.Option(help="Samples a step, in each process.")] = 1,
+    size: Annotated[str, typer.Option(help="small (shipped, 3.2 M weights) or released (68.4 M).")] = "small",
+    cascades: Annotated[int, typer.Option(help="Another number of cascades than the size has; 0 for its own.")] = 0,
+    texts: Annotated[
+        str, typer.Option(help="both (CardioMM), undersampling (CardioSM+UT), metadata (CardioSM+MT), none (CardioSM).")
+    ] = "both",
+    adjacent: Annotated[int, typer.Option(help="Neighboring frames reconstructed together: 1, 3 or 5.")] = 1,
+    precision: Annotated[str, typer.Option(help="bf16, fp16 (with a scaled loss) or fp32.")] = "bf16",
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory for a third more time.")
+    ] = False,
+    whole_readout: Annotated[
+        bool, typer.Option("--whole-readout", help="Learn from whole images instead of readout windows.")
+    ] = False,
+    patience: Annotated[
+        int, typer.Option(help="End after so many checks without a lower monitor loss; 0 for never.")
+    ] = 0,
+    check_every: Annotated[
+        int, typer.Option(help="Steps between checks of the monitor, each of which is saved.")
+    ] = 250,
+    clip_folder: Annotated[
+        Path | None, typer.Option(help="Local CLIP model for the texts; default: the embedded encoder.")
+    ] = None,
 ) -> None:
-    """Train the reconstruction network on simulated k-space with all masks and accelerations mixed."""
-    from flows.train import train_reconstruction
-    from recon.training import TrainingOptions
+    """Train the reconstruction network on simulated k-space with all masks and accelerations mixed.
 
-    options = TrainingOptions(steps=steps, max_minutes=max_minutes, seed=seed, learning_rate=learning_rate)
-    with bars() as advance:
+    On several GPUs: torchrun --nproc-per-node 2 -m flows.cli train cardiomm --device cuda ...
+    """
+    from flows.train import text_encoder, train_reconstruction, training_options
+
+    encoder = text_encoder(clip_folder)
+    options = training_options(
+        size=size,
+        cascades=cascades,
+        texts=texts,
+        adjacent=adjacent,
+        encoder=encoder,
+        whole_readout=whole_readout,
+        steps=steps,
+        max_minutes=max_minutes,
+        seed=seed,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        precision=precision,
+        gradient_checkpointing=gradient_checkpointing,
+        patience=patience,
+        checkpoint_every=check_every,
+    )
+    with training_progress() as progress:
         path = train_reconstruction(
             acdc=acdc,
             n_phantoms=phantoms,
@@ -212,9 +256,31 @@ def train_cardiomm(
             device=device,
             threads=threads or None,
             start_from=start_from,
-            progress=lambda step, total, loss: advance("train", step, total, f"loss {loss:.4f}"),
+            encoder=encoder,
+            progress=progress,
         )
     console.print(f"weights: {path}", soft_wrap=True)
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[Any], None]]:
+    """A bar with loss, monitor PSNR and minutes left; without a terminal a line every check."""
+
+    def told(where: Any) -> str:
+        psnr = "" if where.monitor_psnr is None else f", monitor {where.monitor_psnr:.2f} dB"
+        return f"loss {where.loss:.4f}{psnr}, {where.minutes_left:.0f} min left"
+
+    if console.is_terminal:
+        with bars() as advance:
+            yield lambda where: advance("train", where.step, where.steps, told(where))
+        return
+
+    def line(where: Any) -> None:
+        if where.checked:
+            text = f"step {where.step} of {where.steps}, {where.minutes:.1f} min: {told(where)}"
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    yield line
 
 
 @train_app.command("nnunet")
@@ -326,3 +392,7 @@ def counted(advance: Callable[[str, int, int, str], None], stage: str, total: in
         advance(stage, done, total, scan)
 
     return progress
+
+
+if __name__ == "__main__":  # for torchrun -m flows.cli
+    main()

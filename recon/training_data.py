@@ -4,9 +4,11 @@ Two kinds of data share one interface: objects whose k-space is simulated (here)
 (``recon.training_scans``). One draw gives samples of one shape, with one mask family and calibration size.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -98,8 +100,38 @@ class TrainingData(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, n: int, *, n_adjacent: int, pattern: str, sampling: Sampling, rng: np.random.Generator) -> Samples:
-        """``n`` samples of one shape."""
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Pseudonyms of all patients, sorted."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that changes with the data; a training goes on only with the same."""
+        ...
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """What could not be used so far and why, a line each."""
+        ...
+
+    def of_patient(self, patient: str) -> "TrainingData":
+        """The data of one patient, to be drawn from in any order."""
+        ...
+
+    def draw(
+        self,
+        n: int,
+        *,
+        n_adjacent: int,
+        pattern: str,
+        sampling: Sampling,
+        rng: np.random.Generator,
+        step: int = 0,
+        rank: int = 0,
+    ) -> Samples:
+        """``n`` samples of one shape, for a step and a process of the training; they depend on nothing but the
+        arguments."""
         ...
 
 
@@ -136,6 +168,8 @@ def draw_batch(
     n_adjacent: int = 1,
     encoder: TextEncoder | None = None,
     device: str | torch.device = "cpu",
+    step: int = 0,
+    rank: int = 0,
 ) -> Batch:
     """Draw one batch: samples, then masks for them.
 
@@ -155,11 +189,15 @@ def draw_batch(
         Of the texts; None for the embedded one.
     device
         Where the tensors shall be.
+    step, rank
+        Of the training and of its process, for data that are read piece by piece.
     """
     pattern = str(rng.choice(sampling.patterns))
     acceleration = int(rng.choice(sampling.accelerations))
     n_calibration = int(rng.choice(sampling.n_calibrations))
-    samples = data.draw(batch_size, n_adjacent=n_adjacent, pattern=pattern, sampling=sampling, rng=rng)
+    samples = data.draw(
+        batch_size, n_adjacent=n_adjacent, pattern=pattern, sampling=sampling, rng=rng, step=step, rank=rank
+    )
     ny, nx = samples.kspace.shape[-2:]
     masks = cached_masks(pattern, nx, ny, acceleration, min(n_calibration, nx, ny), int(rng.integers(8)))
     first = rng.integers(len(masks), size=batch_size)
@@ -205,7 +243,36 @@ class SimulatedData:
     def __len__(self) -> int:
         return len(self.images)
 
-    def draw(self, n: int, *, n_adjacent: int, pattern: str, sampling: Sampling, rng: np.random.Generator) -> Samples:
+    @cached_property
+    def patients(self) -> tuple[str, ...]:
+        """Sources of the images."""
+        return tuple(sorted({image.source for image in self.images}))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of every image and what is said of it."""
+        return sha256_of(*(image_sha256(image) for image in self.images))
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def of_patient(self, patient: str) -> "SimulatedData":
+        """Images of one source."""
+        return SimulatedData([image for image in self.images if image.source == patient])
+
+    def draw(
+        self,
+        n: int,
+        *,
+        n_adjacent: int,
+        pattern: str,
+        sampling: Sampling,
+        rng: np.random.Generator,
+        step: int = 0,  # noqa: ARG002
+        rank: int = 0,  # noqa: ARG002
+    ) -> Samples:
         """``n`` samples; with neighbors only series with as many frames are drawn from."""
         usable = [image for image in self.images if image.n_frames >= n_adjacent]
         if not usable:
@@ -223,6 +290,19 @@ class SimulatedData:
             start = int(rng.integers(0, matrix[1] - window + 1))
             kspace = [readout_window(k, start, window) for k in kspace]
         return Samples(np.stack(kspace), [image.metadata for image in chosen])
+
+
+def image_sha256(image: TrainingImage) -> str:
+    """Hash of an object and what is said of it."""
+    about = [image.image.shape, str(image.image.dtype), image.spacing_mm, dict(image.metadata), image.source]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=float).encode())
+    digest.update(np.ascontiguousarray(image.image).data)
+    return digest.hexdigest()
+
+
+def sha256_of(*parts: str) -> str:
+    """Hash of several texts in their order."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def oriented(source: TrainingImage, *, rng: np.random.Generator) -> TrainingImage:

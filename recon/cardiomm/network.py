@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from recon.cardiomm.regularizer import NormalizedUNet, RegularizerSize
 from recon.fourier import fft2c, ifft2c
@@ -117,6 +118,7 @@ class CardioMM(nn.Module):
     def __init__(self, size: CardioMMSize, *, shared_slope: bool = False) -> None:
         super().__init__()
         self.size = size
+        self.gradient_checkpointing = False  # training sets it: less memory, a third more time, the same gradients
         self.lm_head_meta = ProjectionHead(size.encoder_width, size.embedding_width, norm=size.embedding_norm)
         self.lm_head_us = ProjectionHead(size.encoder_width, size.embedding_width, norm=size.embedding_norm)
         self.sens_net = SensitivityNet(size.sensitivity_unet(), shared_slope=shared_slope)
@@ -184,13 +186,22 @@ class CardioMM(nn.Module):
         metadata, undersampling = self.steer(metadata_embedding, undersampling_embedding)
         measured, sampled = self.with_neighbors(masked_kspace), self.with_neighbors(mask[..., None, :, :])
         if maps is None:
-            stacked = self.sens_net(measured, metadata, undersampling, n_calibration=n_calibration, family=family)
+            region = {"n_calibration": n_calibration, "family": family}
+            stacked = self.run(self.sens_net, measured, metadata, undersampling, **region)
         else:
             stacked = self.with_neighbors(maps)
         kspace = measured
         for cascade in self.cascades:
-            kspace = cascade(kspace, measured, sampled, stacked, metadata, undersampling)
+            kspace = self.run(cascade, kspace, measured, sampled, stacked, metadata, undersampling)
         return kspace[:, self.size.n_adjacent // 2]
+
+    def run(self, part: nn.Module, *given: Tensor, **named: Any) -> Tensor:
+        """One part of the cascade; with gradient checkpointing it is computed again when its gradient is needed."""
+        if not (self.gradient_checkpointing and torch.is_grad_enabled()):
+            out: Tensor = part(*given, **named)
+            return out
+        again: Tensor = checkpoint(part, *given, use_reentrant=False, preserve_rng_state=False, **named)
+        return again
 
     def sensitivity_maps(
         self,

@@ -1,6 +1,6 @@
 """A small object seen by several coils, for the tests of this room."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from recon.cardiomm.network import CardioMM, CardioMMSize
 from recon.fourier import fft2c
+from recon.training import TrainingOptions
+from recon.training_data import Sampling, SimulatedData, TrainingImage
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,49 @@ def tiny_cardiomm() -> CardioMM:
             if name.endswith((".gamma", ".beta")):  # zero at first, which hides the metadata
                 torch.nn.init.normal_(weight, std=0.5)
     return network.eval().requires_grad_(False)
+
+
+METADATA = {"field_t": 1.5, "vendor": "Siemens", "scanner": "Aera", "modality": "cine", "view": "short-axis"}
+
+
+@pytest.fixture
+def images() -> SimulatedData:
+    """A real and a complex object of 60 x 50 pixels, and a series of three frames."""
+    y, x = np.ogrid[-1:1:60j, -1:1:50j]
+    real = 1.0 * (x**2 / 0.7 + y**2 / 0.5 < 1) + 2.0 * ((x - 0.2) ** 2 + y**2 < 0.1)
+    signed = (real - 1.2).astype(np.complex64)
+    beating = np.stack([real, real + 0.5 * (x > 0), real + (x > 0)])
+    return SimulatedData(
+        [
+            TrainingImage(real, (2.0, 2.0), METADATA, "a"),
+            TrainingImage(signed, (2.0, 2.0), METADATA | {"modality": "T1 mapping"}, "b"),
+            TrainingImage(beating, (2.0, 2.0), METADATA, "c"),
+        ]
+    )
+
+
+@pytest.fixture
+def watched(images: SimulatedData) -> SimulatedData:
+    """Two patients of two images and one, none of them in ``images``."""
+    one, signed, beating = images.images
+    pairs = ((one, "d"), (beating, "d"), (signed, "e"))
+    return SimulatedData([replace(image, source=source) for image, source in pairs])
+
+
+@pytest.fixture
+def options(tiny_cardiomm: CardioMM) -> TrainingOptions:
+    return TrainingOptions(
+        steps=6,
+        batch_size=2,
+        warmup_steps=2,
+        sampling=Sampling(
+            n_calibrations=(8,),
+            accelerations=(4,),
+            pixel_mm=(3.0, 4.0),
+            readout_window=(16, 24),
+            coil_counts=(2, 3),
+        ),
+        precision="fp32",
+        checkpoint_every=2,
+        size=replace(tiny_cardiomm.size, n_cascades=1),
+    )
