@@ -184,6 +184,7 @@ def acquired_region(source: KSpaceSlices, *, oversampling: int) -> AcquiredRegio
         kspace = source.read_slice(index)
         survey.add(kspace)
         anything = anything or bool(kspace.any())
+        del kspace  # before the next is read
     if not anything:
         raise UnreadableFile(source.path, ALL_ZERO)
     return survey.region(oversampling=oversampling)
@@ -240,6 +241,7 @@ def reconstruct_slices(
                 run.image = np.empty(full_size, np.float32)
             run.image[:, index] = part[:, 0]
             run.seconds += time.perf_counter() - started
+        del whole, kspace  # before the next is read
 
 
 def write_arm(run: ArmRun, *, folder: Path, common: Mapping[str, Any], spacing_mm: tuple[float, float, float]) -> Path:
