@@ -1,21 +1,18 @@
 """How is undersampled k-space reconstructed? One entry point for all methods, batched over frames and slices."""
 
 import os
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cohort.records import ConfigProblem
 from recon.baselines import sense, zero_filled
-from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sha256
-from recon.cardiomm.network import CardioMM, Family
-from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
+from recon.cardiomm.prompts import HashedNgramEncoder, TextEncoder
+from recon.cardiomm.run import Precision, cardiomm_image, engine_of
+from recon.cardiomm.run import network_of as network_of
 from recon.checks import check_calibration, check_input
 from recon.compressed_sensing import compressed_sensing
 from recon.grappa import grappa
@@ -31,10 +28,6 @@ CLASSICAL: dict[Method, Callable[..., Image]] = {
     "low_rank_sparse": low_rank_sparse,
 }
 
-COILS_PIXELS_PER_BATCH = 8 * 128 * 128 * 4
-"""Coil pixels that go through the network at once: about 0.3 GB of activations at the shipped size; larger batches are
-slower on a CPU, whose cache they leave."""
-
 
 def reconstruct(
     kspace: NDArray[np.complex64],
@@ -46,6 +39,9 @@ def reconstruct(
     weights: str | os.PathLike[str] | None = None,
     shared_maps: bool = False,
     encoder: TextEncoder | None = None,
+    slices: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "auto",
     progress: Callable[[], None] = lambda: None,
 ) -> Image:
     """Reconstruct a scan from the k-space that a mask leaves.
@@ -71,13 +67,20 @@ def reconstruct(
         contrast does not
         change (cine) and saves a third of the time. The released model estimates them in every frame.
     encoder
-        CardioMM: text encoder, None for the embedded one.
+        CardioMM: text encoder, None for the embedded one; the one that the network was trained with.
+    slices
+        Indices of the slices that are reconstructed, None for all. A network for stacked slices takes the others as
+        neighbors; at the ends of the stack the last one stands for the missing one.
+    batch_size
+        CardioMM: frames that go through the network together; None chooses by free memory. The images are the same.
+    precision
+        CardioMM: ``fp32``, ``bf16``, or ``auto``: bf16 on a GPU that computes in it, fp32 on a CPU.
     progress
         Called once for every slice that is done.
 
     Returns
     -------
-    array (frames, slices, y, x)
+    array (frames, slices wanted, y, x)
         complex64 (SENSE, compressed sensing, low rank plus sparse) or float32 magnitude, on the scale of the fully sampled root sum of squares.
 
     Raises
@@ -89,24 +92,29 @@ def reconstruct(
     """
     masked, mask = check_input(kspace, mask, method=method, methods=METHODS)
     where = pick_device(device)
+    absent = [z for z in slices or () if not 0 <= z < masked.shape[1]]
+    if absent:
+        raise ValueError(f"expected slices from 0 to {masked.shape[1] - 1}, got {absent[0]}")
     if method != "cardiomm":
+        masked = masked if slices is None else masked[:, list(slices)]
         image = zero_filled(masked, mask) if method == "zero_filled" else CLASSICAL[method](masked, mask, device=where)
-        for _ in range(kspace.shape[1]):
+        for _ in range(masked.shape[1]):
             progress()
         return image
     lacking = [key for key in ("pattern", "acceleration", "n_calibration") if key not in metadata]
     if lacking:
         raise ValueError(f"metadata lacks {', '.join(lacking)} of the mask, which CardioMM needs")
     check_calibration(masked, mask, metadata)
-    network = network_of(weights, device=where)
     return cardiomm_image(
         masked,
         mask,
-        network=network,
+        engine=engine_of(weights, device=where, precision=precision),
         metadata=metadata,
         device=where,
         shared_maps=shared_maps,
         encoder=encoder or HashedNgramEncoder(),
+        slices=slices,
+        batch_size=batch_size,
         progress=progress,
     )
 
@@ -118,65 +126,3 @@ def pick_device(device: str) -> torch.device:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigProblem(f"device {device!r} was asked for, but torch sees no GPU; use auto or cpu")
     return torch.device(device)
-
-
-def network_of(weights: str | os.PathLike[str] | None, *, device: str | torch.device) -> CardioMM:
-    """The network of a checkpoint, None for the shipped one; loaded once per process while the file does not change."""
-    path = Path(weights or SHIPPED_WEIGHTS)
-    return cached_network(str(path), weights_sha256(path), str(device))
-
-
-@lru_cache(maxsize=2)
-def cached_network(path: str, sha256: str, device: str) -> CardioMM:
-    """Load a network once per process; the hash makes a changed file a new one."""
-    del sha256
-    return load_cardiomm(Path(path), device=device)
-
-
-@torch.inference_mode()
-def cardiomm_image(
-    masked: NDArray[np.complex64],
-    mask: NDArray[np.bool_],
-    *,
-    network: CardioMM,
-    metadata: Mapping[str, Any],
-    device: torch.device,
-    shared_maps: bool,
-    encoder: TextEncoder,
-    progress: Callable[[], None],
-) -> NDArray[np.float32]:
-    """CardioMM on every frame of every slice; the texts are embedded once."""
-    n_frames, n_slices, n_coils, ny, nx = masked.shape
-    pattern, n_calibration = str(metadata["pattern"]), int(metadata["n_calibration"])
-    texts = [metadata_text(metadata), undersampling_text(pattern, float(metadata["acceleration"]))]
-    embeddings = torch.from_numpy(np.array(encoder(texts))).to(device)
-    family = cast(Family, FAMILY_OF_PATTERN[pattern])
-    # the network's rows are the readout: (…, ky, kx) -> (…, nx, ny)
-    sampled = torch.from_numpy(np.ascontiguousarray(mask.swapaxes(-1, -2))).to(device)
-    batch = max(1, COILS_PIXELS_PER_BATCH // (n_coils * ny * nx))
-    image = np.empty((n_frames, n_slices, ny, nx), dtype=np.float32)
-
-    def steering(n: int) -> dict[str, Any]:
-        return {
-            "metadata_embedding": embeddings[:1].expand(n, -1),
-            "undersampling_embedding": embeddings[1:].expand(n, -1),
-            "n_calibration": n_calibration,
-            "family": family,
-        }
-
-    for z in range(n_slices):
-        series = torch.from_numpy(np.ascontiguousarray(masked[:, z].swapaxes(-1, -2))).to(device)
-        maps: Tensor | None = None
-        if shared_maps:
-            maps = network.sensitivity_maps(series.mean(dim=0, keepdim=True), sampled[:1], **steering(1))
-        for start in range(0, n_frames, batch):
-            part = series[start : start + batch]
-            out = network(
-                part,
-                sampled[start : start + batch],
-                maps=None if maps is None else maps.expand(len(part), -1, -1, -1),
-                **steering(len(part)),
-            )
-            image[start : start + batch, z] = out.float().transpose(-1, -2).cpu().numpy()
-        progress()
-    return image

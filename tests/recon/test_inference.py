@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from cohort.records import WeightsProblem
-from recon import inference
 from recon.baselines import sense, zero_filled
 from recon.cardiomm.checkpoint import save_cardiomm
+from recon.cardiomm.engine import SteeredCardioMM
 from recon.cardiomm.network import CardioMM
 from recon.cardiomm.prompts import HashedNgramEncoder, metadata_text, undersampling_text
 from recon.fourier import ifft2c
@@ -90,20 +90,24 @@ def test_baselines_are_those_of_their_module(kspace: Kspace, mask: NDArray[np.bo
         np.testing.assert_array_equal(image, function(masked, mask))
 
 
-@pytest.mark.parametrize("coil_pixels", [1, 2 * 4 * 22 * 26, 10**9])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 50])
 @pytest.mark.parametrize("shared_maps", [False, True])
 def test_cutting_into_batches_does_not_change_the_image(
-    kspace: Kspace,
-    mask: NDArray[np.bool_],
-    weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    coil_pixels: int,
-    shared_maps: bool,
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, batch_size: int, shared_maps: bool
 ) -> None:
     expected = by_cardiomm(kspace, mask, weights, shared_maps=shared_maps)
-    monkeypatch.setattr(inference, "COILS_PIXELS_PER_BATCH", coil_pixels)
-    found = by_cardiomm(kspace, mask, weights, shared_maps=shared_maps)
+    found = by_cardiomm(kspace, mask, weights, shared_maps=shared_maps, batch_size=batch_size)
     np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_wanted_slices_are_those_of_the_whole(
+    kspace: Kspace, mask: NDArray[np.bool_], weights: Path, method: str
+) -> None:
+    whole = by_cardiomm(kspace, mask, weights, method=method)
+    for slices in ([1], [1, 0]):
+        found = by_cardiomm(kspace, mask, weights, method=method, slices=slices)
+        np.testing.assert_allclose(found, whole[:, slices], atol=1e-5 * np.abs(whole).max())
 
 
 def test_frames_and_slices_are_independent(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
@@ -144,14 +148,14 @@ def test_shared_maps_come_from_the_mean_of_the_frames(
     kspace: Kspace, mask: NDArray[np.bool_], weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
-    original = CardioMM.sensitivity_maps
+    original = SteeredCardioMM.maps
 
-    def spy(self: CardioMM, masked_kspace: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+    def spy(self: SteeredCardioMM, masked_kspace: torch.Tensor, **options: Any) -> torch.Tensor:
         seen.append(masked_kspace)
-        return original(self, masked_kspace, *args, **options)
+        return original(self, masked_kspace, **options)
 
-    monkeypatch.setattr(CardioMM, "sensitivity_maps", spy)
-    by_cardiomm(kspace, mask, weights, shared_maps=True)
+    monkeypatch.setattr(SteeredCardioMM, "maps", spy)
+    by_cardiomm(kspace, mask, weights, shared_maps=True, batch_size=1)
     assert len(seen) == 2  # once a slice
     calibration = slice(7, 15)  # (22 - 8 + 1) // 2
     expected = kspace.mean(axis=0)[1].swapaxes(-1, -2)[None, ..., calibration]
@@ -206,6 +210,9 @@ def test_progress_is_told_of_every_slice(kspace: Kspace, mask: NDArray[np.bool_]
         ({"mask": np.ones((22, 26), bool)}, "make it for this matrix"),
         ({"kspace": np.full((3, 2, 4, 22, 26), np.nan, np.complex64)}, "NaN or infinite"),
         ({"kspace": np.zeros((3, 2, 4, 22, 26), np.complex64)}, "zero everywhere"),
+        ({"slices": [0, 2]}, "expected slices from 0 to 1, got 2"),
+        ({"slices": [-1]}, "expected slices from 0 to 1, got -1"),
+        ({"batch_size": 0}, "batch size of at least one"),
         ({"metadata": METADATA | {"pattern": "spiral"}}, "unknown mask pattern 'spiral'"),
         ({"metadata": METADATA | {"n_calibration": 23}}, "calibration region of at most 22"),
         ({"metadata": {k: v for k, v in METADATA.items() if k != "pattern"}}, "metadata lacks pattern"),
