@@ -185,9 +185,12 @@ def initial_network(options: TrainingOptions, *, start_from: Path | None) -> Car
         network = CardioMM(options.size, shared_slope=True)
     if start_from is not None:
         given = load_cardiomm(start_from)
-        if replace(given.size, texts=options.size.texts) != options.size:
+        free = {"texts": options.size.texts, "consistency": options.size.consistency}
+        if replace(given.size, **free) != options.size:
             raise ValueError(f"{start_from}: expected a network of size {options.size}, got {given.size}")
-        network.load_state_dict(given.state_dict())
+        # the last consistency is the one part that a training may add or leave out
+        own = network.state_dict()
+        network.load_state_dict(own | {name: value for name, value in given.state_dict().items() if name in own})
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU

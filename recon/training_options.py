@@ -19,6 +19,7 @@ SMALL = CardioMMSize(
     sensitivity_prompt_widths=(4, 4, 8),
     n_prompts=(5, 5, 5),
     embedding_width=64,
+    consistency="sense",
 )
 """The shipped size: 3.2 M parameters."""
 RELEASED = CardioMMSize()

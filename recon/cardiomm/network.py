@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from recon.cardiomm.consistency import SenseConsistency
 from recon.cardiomm.regularizer import NormalizedUNet, RegularizerSize
 from recon.fourier import fft2c, ifft2c
 
@@ -29,6 +30,7 @@ VARIANT_NAMES: dict[Texts, str] = {
 }
 """What the paper calls a network by the texts that steer it."""
 Stacked = Literal["slices", "frames"]
+Consistency = Literal["soft", "sense"]
 Widths = tuple[int, int, int]
 
 
@@ -61,6 +63,9 @@ class CardioMMSize:
     stacked
         What the neighbors are: ``"slices"`` (the release) or ``"frames"`` of a cine, whose k-t masks complement each
         other.
+    consistency
+        What follows the last phase: ``"soft"`` nothing (the release, whose samples are a weighted mean of measured and
+        model), ``"sense"`` a correction by what was measured, see ``recon.cardiomm.consistency``.
     """
 
     n_cascades: int = 10
@@ -78,12 +83,18 @@ class CardioMMSize:
     texts: Texts = "both"
     n_adjacent: int = 1
     stacked: Stacked = "slices"
+    consistency: Consistency = "soft"
 
     def __post_init__(self) -> None:
         if self.n_adjacent < 1 or self.n_adjacent % 2 == 0:
             raise ValueError(f"expected an odd number of adjacent images, 1 or more, got {self.n_adjacent}")
         if self.texts not in VARIANT_NAMES:
             raise ValueError(f"expected texts to be one of {', '.join(VARIANT_NAMES)}, got {self.texts!r}")
+
+    @property
+    def variant_name(self) -> str:
+        """What the paper calls this network: CardioMM, CardioSM+UT, CardioSM+MT or CardioSM."""
+        return VARIANT_NAMES[self.texts]
 
     def image_unet(self) -> RegularizerSize:
         """Size of the U-Net of each phase."""
@@ -126,6 +137,7 @@ class CardioMM(nn.Module):
             Cascade(size.image_unet(), n_images=size.n_adjacent, shared_slope=shared_slope)
             for _ in range(size.n_cascades)
         )
+        self.final = SenseConsistency() if size.consistency == "sense" else None
 
     def forward(
         self,
@@ -193,6 +205,8 @@ class CardioMM(nn.Module):
         kspace = measured
         for cascade in self.cascades:
             kspace = self.run(cascade, kspace, measured, sampled, stacked, metadata, undersampling)
+        if self.final is not None:
+            kspace = self.final(kspace, measured, sampled, stacked)
         return kspace[:, self.size.n_adjacent // 2]
 
     def run(self, part: nn.Module, *given: Tensor, **named: Any) -> Tensor:
