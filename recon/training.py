@@ -185,10 +185,9 @@ def initial_network(options: TrainingOptions, *, start_from: Path | None) -> Car
         network = CardioMM(options.size, shared_slope=True)
     if start_from is not None:
         given = load_cardiomm(start_from)
-        free = {"texts": options.size.texts, "consistency": options.size.consistency}
-        if replace(given.size, **free) != options.size:
+        # texts and the last consistency may change: their weights are those of every network, or new
+        if replace(given.size, texts=options.size.texts, consistency=options.size.consistency) != options.size:
             raise ValueError(f"{start_from}: expected a network of size {options.size}, got {given.size}")
-        # the last consistency is the one part that a training may add or leave out
         own = network.state_dict()
         network.load_state_dict(own | {name: value for name, value in given.state_dict().items() if name in own})
     for module in network.modules():

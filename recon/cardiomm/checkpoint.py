@@ -12,7 +12,7 @@ from torch import Tensor
 from cohort.atomic import replacing
 from cohort.fingerprint import file_sha256
 from cohort.records import WeightsProblem
-from recon.cardiomm.network import CardioMM, CardioMMSize, EmbeddingNorm, Stacked, Texts
+from recon.cardiomm.network import CardioMM, CardioMMSize, Consistency, EmbeddingNorm, Stacked, Texts
 
 NETWORK_PREFIX = "metausunetlight."
 HEAD_PREFIXES = ("lm_head_meta.", "lm_head_us.")
@@ -42,6 +42,7 @@ OUR_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedding_norm": ("sign", get_args(EmbeddingNorm)),
     "texts": ("both", get_args(Texts)),
     "stacked": ("slices", get_args(Stacked)),
+    "consistency": ("soft", get_args(Consistency)),
 }
 """Hyper-parameters of our own: what a checkpoint without them means, and what they may be."""
 
@@ -69,18 +70,20 @@ def load_cardiomm(path: str | os.PathLike[str], *, device: str | torch.device = 
     path = Path(path)
     content = read_checkpoint(path)
     size = checkpoint_size(content, path=path)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten
+    with torch.device("meta"):  # shapes only: no random numbers, and no memory before the weights are known to fit
         network = CardioMM(size)
     weights = network_weights(content["state_dict"])
     try:
-        missing, unexpected = network.load_state_dict(weights, strict=False)
+        missing, unexpected = network.load_state_dict(weights, strict=False, assign=True)
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1][:200]
-        raise WeightsProblem(path, f"weights do not fit the stated size: {reason}") from error
+        _, first, *others = str(error).splitlines()
+        more = f" and {len(others)} more" if others else ""
+        raise WeightsProblem(path, f"weights do not fit the stated size: {first.strip()[:200]}{more}") from error
     if missing or unexpected:
         raise WeightsProblem(
             path, f"not a CardioMM network of the stated size: lacks {missing[:3]}, has unknown {unexpected[:3]}"
         )
+    network.float()
     for name, value in network.state_dict().items():
         if not torch.isfinite(value).all():
             raise WeightsProblem(path, f"{name} holds NaN or infinite values")
