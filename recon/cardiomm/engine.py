@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recon.cardiomm.folded import FoldedUNet, SteeredUNet
 from recon.cardiomm.network import CardioMM, CardioMMSize, Family, calibration_region, root_sum_of_squares
@@ -48,6 +48,7 @@ class FoldedCardioMM:
                 self.size,
                 self.sensitivity.steer(*texts),
                 [(unet.steer(*texts), weight) for unet, weight in zip(self.cascades, self.weights, strict=True)],
+                self.network.final,
             )
             while len(self._steered) > TEXTS_KEPT:
                 self._steered.popitem(last=False)
@@ -56,11 +57,13 @@ class FoldedCardioMM:
 
 @dataclass(frozen=True)
 class SteeredCardioMM:
-    """A network under one pair of texts: its sensitivity U-Net, and each phase with its weight of data consistency."""
+    """A network under one pair of texts: its sensitivity U-Net, each phase with its weight of data consistency, and what
+    follows the last phase."""
 
     size: CardioMMSize
     sensitivity: SteeredUNet
     phases: list[tuple[SteeredUNet, float]]
+    final: nn.Module | None = None
 
     def maps(self, masked_kspace: Tensor, *, n_calibration: int, family: Family, coil_images: int) -> Tensor:
         """Coil sensitivities of unit root sum of squares from k-space (batch, coils, nx, ny), ``coil_images`` at once."""
@@ -85,6 +88,7 @@ class SteeredCardioMM:
         -------
         complex64 (batch, coils, nx, ny)
         """
+        given = measured, sampled[:, :, None], maps
         measured, maps = torch.fft.ifftshift(measured, dim=PLANE), torch.fft.ifftshift(maps, dim=PLANE)
         share = torch.fft.ifftshift(sampled, dim=PLANE)[:, :, None].float()
         towards, kspace = maps.conj(), measured
@@ -95,6 +99,8 @@ class SteeredCardioMM:
             model = torch.fft.fft2(coils, norm="ortho")
             # (measured + w model) / (1 + w) where sampled, model elsewhere
             kspace = model.add_((measured - model).mul_(share / (1 + weight)))
+        if self.final is not None:
+            kspace = torch.fft.ifftshift(self.final(torch.fft.fftshift(kspace, dim=PLANE), *given), dim=PLANE)
         return kspace[:, self.size.n_adjacent // 2]
 
     def magnitude(self, last_kspace: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, load_cardiomm, weights_sh
 from recon.cardiomm.encoders import check_width
 from recon.cardiomm.engine import FoldedCardioMM, SteeredCardioMM
 from recon.cardiomm.memory import coil_images_at_once, frames_at_once
-from recon.cardiomm.network import VARIANT_NAMES, CardioMM, Family
+from recon.cardiomm.network import CardioMM, Family
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN, TextEncoder, metadata_text, undersampling_text
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -164,7 +164,7 @@ def embedded(
         vectors.shape[1],
         engine.size.encoder_width,
         encoder=type(encoder).__name__,
-        network=VARIANT_NAMES[engine.size.texts],
+        network=engine.size.variant_name,
     )
     return vectors[:1], vectors[1:]
 

@@ -4,6 +4,7 @@ import pickle
 import re
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ import pytest
 import torch
 
 from cohort.records import WeightsProblem
-from recon.cardiomm.checkpoint import PUBLISHED_NAMES, load_cardiomm, read_checkpoint, save_cardiomm, weights_sha256
+from recon.cardiomm.checkpoint import (
+    OUR_KEYS,
+    PUBLISHED_NAMES,
+    load_cardiomm,
+    read_checkpoint,
+    save_cardiomm,
+    weights_sha256,
+)
 from recon.cardiomm.network import CardioMM, CardioMMSize
 
 Content = dict[str, Any]
@@ -62,7 +70,7 @@ def test_layout_is_the_published_one(stored: Path, tiny_cardiomm: CardioMM) -> N
     assert "metausunetlight.sens_net.norm_unet.unet.prompt_level2.prompt_param" in names
     assert "metausunetlight.cascades.0.model.unet.enc_level1.encoder.0.CA.conv_du.2.weight" in names
     hyper = content["hyper_parameters"]
-    assert set(hyper) == {*PUBLISHED_NAMES, "embedding_norm"}
+    assert set(hyper) == {*PUBLISHED_NAMES, *OUR_KEYS}
     assert hyper["feature_dim"] == list(tiny_cardiomm.size.level_widths)
 
 
@@ -119,10 +127,80 @@ def test_loss_window_and_text_encoder_are_left_out_and_the_norm_defaults_to_sign
     assert load_cardiomm(stored).size.embedding_norm == "sign"
 
 
-def test_stacked_neighbor_slices_are_refused(stored: Path) -> None:
-    rewrite(stored, lambda content: content["hyper_parameters"].update(num_adj_slices=3))
-    with pytest.raises(WeightsProblem, match="only single-slice networks"):
-        load_cardiomm(stored)
+# --- sizes, neighbors, variants
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "sentence encoder": {"encoder_width": 384},
+    "stacked slices": {"n_adjacent": 3},
+    "stacked frames": {"n_adjacent": 5, "stacked": "frames"},
+    "one phase, uneven widths": {"n_cascades": 1, "n_features": 5, "level_widths": (7, 9, 4), "n_prompts": (1, 4, 2)},
+    "other prompts": {"prompt_widths": (3, 8, 1), "prompt_sizes": (5, 3, 1), "embedding_width": 3},
+    "other sensitivities": {"sensitivity_features": 6, "sensitivity_level_widths": (4, 10, 4)},
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_any_size_survives_and_runs(tiny_cardiomm: CardioMM, tmp_path: Path, name: str) -> None:
+    size = replace(tiny_cardiomm.size, **SIZES[name])
+    with torch.random.fork_rng(devices=[]):
+        network = CardioMM(size).eval().requires_grad_(False)
+    save_cardiomm(tmp_path / "any.ckpt", network, notes={})
+    loaded = load_cardiomm(tmp_path / "any.ckpt")
+    assert loaded.size == size
+    generator = torch.Generator().manual_seed(2)
+    given: dict[str, Any] = {
+        "masked_kspace": torch.randn(1, size.n_adjacent, 2, 18, 17, generator=generator, dtype=torch.complex64),
+        "mask": torch.ones(1, size.n_adjacent, 18, 17, dtype=torch.bool),
+        "metadata_embedding": torch.randn(1, size.encoder_width, generator=generator),
+        "undersampling_embedding": torch.randn(1, size.encoder_width, generator=generator),
+        "n_calibration": 6,
+    }
+    for family in ("random", "radial"):
+        image = loaded(**given, family=family)
+        assert image.shape == (1, 18, 17)
+        np.testing.assert_allclose(image, network(**given, family=family), atol=1e-5 * float(image.max()))
+
+
+def test_published_layout_of_stacked_slices(tiny_cardiomm: CardioMM, tmp_path: Path) -> None:
+    """The release's name for it, twice three channels in and out of every phase, and nothing else of another shape."""
+    paths = {n: tmp_path / f"{n}.ckpt" for n in (1, 3)}
+    for n, path in paths.items():
+        save_cardiomm(path, CardioMM(replace(tiny_cardiomm.size, n_adjacent=n)), notes={})
+    single, stacked = (read_checkpoint(path) for path in paths.values())
+    assert stacked["hyper_parameters"]["num_adj_slices"] == 3
+    assert stacked["state_dict"].keys() == single["state_dict"].keys()
+    different = {
+        name.removeprefix("metausunetlight."): tuple(value.shape)
+        for name, value in stacked["state_dict"].items()
+        if value.shape != single["state_dict"][name].shape
+    }
+    assert different == {
+        f"cascades.{i}.model.unet.{name}.weight": shape
+        for i in range(2)
+        for name, shape in (("feat_extract", (4, 6, 3, 3)), ("conv_last", (6, 4, 5, 5)))
+    }
+    rewrite(paths[3], lambda c: [c["hyper_parameters"].pop(key) for key in ("stacked", "texts", "embedding_norm")])
+    size = load_cardiomm(paths[3]).size
+    assert (size.n_adjacent, size.stacked, size.texts, size.embedding_norm) == (3, "slices", "both", "sign")
+    rewrite(
+        paths[3], lambda c: c["hyper_parameters"].update(adjacent_slices=c["hyper_parameters"].pop("num_adj_slices"))
+    )
+    assert load_cardiomm(paths[3]).size == size
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [("both", "CardioMM"), ("undersampling", "CardioSM+UT"), ("metadata", "CardioSM+MT"), ("none", "CardioSM")],
+)
+def test_variants_are_of_one_size_and_the_checkpoint_says_which(
+    tiny_cardiomm: CardioMM, stored: Path, tmp_path: Path, texts: Any, name: str
+) -> None:
+    save_cardiomm(tmp_path / "variant.ckpt", CardioMM(replace(tiny_cardiomm.size, texts=texts)), notes={})
+    loaded = load_cardiomm(tmp_path / "variant.ckpt")
+    assert loaded.size.variant_name == name
+    shapes = {key: value.shape for key, value in loaded.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in load_cardiomm(stored).state_dict().items()}
 
 
 # --- what is no network
@@ -177,12 +255,23 @@ def test_weights_that_are_not_finite_are_refused(stored: Path, value: float) -> 
         ({"num_cascades": 0}, "num_cascades"),
         ({"feature_dim": [6, 8]}, "feature_dim"),
         ({"embedding_norm": "cosine"}, "embedding_norm"),
+        ({"num_adj_slices": 3}, "size mismatch.*feat_extract"),
+        ({"num_adj_slices": 2}, "odd number of adjacent images"),
+        ({"num_adj_slices": 0}, "num_adj_slices"),
+        ({"stacked": "coils"}, "stacked 'coils' is unknown; expected one of"),
+        ({"texts": "disease"}, "texts 'disease' is unknown; expected one of"),
+        ({"llm_model_dim": 384}, r"size mismatch.*lm_head_(meta|us)\.fc1\.weight"),
+        ({"llm_embd_dim": 16}, "size mismatch"),
+        ({"len_prompt": [2, 2, 2]}, "size mismatch.*prompt_level2"),
+        ({"prompt_size": [8, 4, 5]}, "size mismatch.*prompt_level3"),
+        ({"sens_feature_dim": [4, 4, 4]}, "size mismatch.*sens_net"),
     ],
 )
 def test_hyper_parameters_that_do_not_fit_are_refused(stored: Path, change: Content, message: str) -> None:
     rewrite(stored, lambda content: content["hyper_parameters"].update(change))
-    with pytest.raises(WeightsProblem, match=message):
+    with pytest.raises(WeightsProblem, match=message) as problem:
         load_cardiomm(stored)
+    assert len(str(problem.value).splitlines()) == 1
 
 
 def test_files_of_another_kind_are_refused(stored: Path, tmp_path: Path) -> None:

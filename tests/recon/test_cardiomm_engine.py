@@ -102,6 +102,14 @@ def test_every_variant_is_the_network(tiny_cardiomm: CardioMM, texts: Any, norm:
     assert relative(by_engine(engine, given), by_network(network, given)) < 2e-5
 
 
+@pytest.mark.parametrize("neighbors", [1, 3])
+def test_what_follows_the_last_phase_is_the_networks(tiny_cardiomm: CardioMM, neighbors: int) -> None:
+    network = varied(replace(tiny_cardiomm.size, n_adjacent=neighbors, consistency="sense"))
+    given = make_input(batch=2, neighbors=neighbors, nx=25, ny=22)
+    engine = FoldedCardioMM(network, dtype=torch.float32)
+    assert relative(by_engine(engine, given), by_network(network, given)) < 5e-5
+
+
 def test_equals_the_released_network(shared_data: Path) -> None:
     folder = shared_data / "cardiomm_parity"
     engine = FoldedCardioMM(load_cardiomm(folder / "public_uniform.ckpt"), dtype=torch.float32)
