@@ -19,7 +19,7 @@ from recon.kspace_energy import noise_variance, radial_energy
 from recon.training_cohort import ScanSummary, TrainingCohort, load_training_cohort
 
 N_RINGS = 16
-DENSITY_BINS = (12, 4)  # of |ky| and |kx|
+DENSITY_BINS = (16, 4)  # of ky, whose sides differ in partial Fourier, and of |kx|
 MEASURES = ("radial_energy", "coil_correlation", "noise", "mask_overlap", "text_novelty")
 ONE_SIDED = {"radial_energy": "high", "mask_overlap": "low", "text_novelty": "high"}
 RANGE = (1.0, 99.0)  # percentiles of training draws
@@ -167,12 +167,12 @@ def coil_correlation(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> 
 
 
 def sampling_density(mask: NDArray[np.bool_]) -> Float:
-    """Share of the points that is measured, in 12 x 4 cells of |ky| and |kx|, flattened; mean over frames."""
+    """Share of the points that is measured, in 16 x 4 cells of ky and |kx|, flattened; mean over frames."""
     density = mask.mean(axis=0)
-    cells = [
-        np.minimum(np.abs(np.arange(n) - n // 2) / max(n / 2, 1) * bins, bins - 1).astype(int)
-        for n, bins in zip(density.shape, DENSITY_BINS, strict=True)
-    ]
+    n_ky, n_kx = density.shape
+    rows = np.arange(n_ky) * DENSITY_BINS[0] // n_ky
+    columns = np.minimum(np.abs(np.arange(n_kx) - n_kx // 2) / max(n_kx / 2, 1) * DENSITY_BINS[1], DENSITY_BINS[1] - 1)
+    cells = (rows, columns.astype(np.int64))
     cell = cells[0][:, None] * DENSITY_BINS[1] + cells[1][None, :]
     n_cells = DENSITY_BINS[0] * DENSITY_BINS[1]
     points = np.bincount(cell.ravel(), minlength=n_cells)
@@ -212,16 +212,22 @@ def _center(kspace: NDArray[np.complex64], mask: NDArray[np.bool_]) -> NDArray[n
 def _distances(scan: ScanSummary, cohort: TrainingCohort, *, skip: int | None = None) -> dict[str, float]:
     """Measures of a scan against the training, leaving out one training draw (the scan itself)."""
     others = [other for i, other in enumerate(cohort.scans) if i != skip]
-    mean = np.mean([other.rings for other in others], axis=0)
+    mean = np.mean([_amplitudes(other.rings) for other in others], axis=0)
     mine = np.asarray(scan.density)
     densities = np.array([other.density for other in others])
     overlap = np.minimum(mine, densities).sum(axis=1) / np.maximum(mine, densities).sum(axis=1)
     return {
-        "radial_energy": jensen_shannon(np.asarray(scan.rings), mean),
+        "radial_energy": jensen_shannon(_amplitudes(scan.rings), mean),
         "coil_correlation": scan.coil_correlation,
         "noise": scan.noise,
         "mask_overlap": float(overlap.max()),
     }
+
+
+def _amplitudes(rings: Sequence[float]) -> Float:
+    """Shares of amplitude instead of energy, of which the innermost rings hold nearly all whatever the rest does."""
+    root = np.sqrt(np.asarray(rings))
+    return np.asarray(root / root.sum())
 
 
 def _usual_range(name: str, values: Sequence[float]) -> tuple[float, float]:
