@@ -111,14 +111,19 @@ def measure(case: Case, *, methods: tuple[str, ...], weights: Path | None, rng: 
 
 
 def collect(
-    subjects: list[Subject], cases: Any, *, methods: tuple[str, ...], weights: Path | None, rng: np.random.Generator
+    subjects: list[Subject], cases: Any, *, methods: tuple[str, ...], weights: Path | None, seed: int, file: Path | None
 ) -> list[Row]:
-    """Rows of all cases of all subjects."""
-    rows: list[Row] = []
-    for subject in subjects:
-        start = time.perf_counter()
+    """Rows of all cases of all subjects; what ``file`` already holds is not computed again."""
+    rows: list[Row] = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.is_file() else []
+    done = {row["subject"] for row in rows}
+    for number, subject in enumerate(subjects):
+        if subject.name in done:
+            continue
+        start, rng = time.perf_counter(), np.random.default_rng((seed, number))
         for case in cases(subject, rng):
             rows += measure(case, methods=methods, weights=weights, rng=rng)
+        if file is not None:
+            file.write_text(json.dumps(rows), encoding="utf-8")
         print(f"{subject.name}: {len(rows)} rows, {time.perf_counter() - start:.1f} s", flush=True)
     return rows
 
@@ -270,21 +275,18 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the scores anew and write them, then stop")
     parser.add_argument("--model", type=Path, default=SHIPPED_MODELS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--rows", type=Path, help="features and errors of the cases: read if there, else written")
+    parser.add_argument(
+        "--rows", type=Path, help="file of the cases' features and errors, from which an interrupted run goes on"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     methods = tuple(options.methods)
     start = time.perf_counter()
-    if options.rows is not None and options.rows.is_file():
-        rows = json.loads(options.rows.read_text(encoding="utf-8"))
-    else:
-        rng = np.random.default_rng(FIT_SEED if options.fit else TEST_SEED)
-        subjects = (fitting_subjects if options.fit else test_subjects)(options.acdc, rng)
-        cases = fitting_cases if options.fit else test_cases
-        rows = collect(subjects, cases, methods=methods, weights=options.weights, rng=rng)
-        if options.rows is not None:
-            options.rows.write_text(json.dumps(rows), encoding="utf-8")
+    seed = FIT_SEED if options.fit else TEST_SEED
+    subjects = (fitting_subjects if options.fit else test_subjects)(options.acdc, np.random.default_rng(seed))
+    cases = fitting_cases if options.fit else test_cases
+    rows = collect(subjects, cases, methods=methods, weights=options.weights, seed=seed, file=options.rows)
     if options.fit:
         models = {method: fit(rows, method, weights=options.weights) for method in methods}
         save_reliability_models(options.model, models)
