@@ -62,11 +62,24 @@ class Undersampling:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Methods compared, CardioMM weights (empty for the shipped ones) and where CLIP lies, if its texts are wanted."""
+    """How images are made.
+
+    Attributes
+    ----------
+    methods
+        Methods compared.
+    weights
+        CardioMM checkpoint, empty for the shipped one.
+    clip_folder
+        Where CLIP lies, if its texts are wanted.
+    reliability
+        Score the middle slice of every scan and arm, and measure how far each center is from the training.
+    """
 
     methods: tuple[str, ...] = ("zero_filled", "sense", "cardiomm")
     weights: str = ""
     clip_folder: str = ""
+    reliability: bool = True
 
 
 @dataclass(frozen=True)

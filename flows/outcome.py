@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +85,8 @@ def write_results(
     manifests: list[Path],
     failures: list[Failure],
     facts: Mapping[str, Any],
+    *,
+    shift: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Write measurements.parquet, results.json, failures.csv, run.toml and the report; return the results."""
     measured = [read_manifest(path) for path in manifests]
@@ -115,6 +117,8 @@ def write_results(
         for f in results["failures"]
         if (f["center"], f["patient"], f["scan"]) not in whole
     ]
+    results["reliability"] = reliability_rows(manifests)
+    results["shift"] = [dict(row) for row in shift]
     results["gallery"] = gallery(config, manifests, measured, results)
     results["cohort"]["n_scans_found"] = len(catalogue)
     results["provenance"] = dict(facts)
@@ -123,6 +127,22 @@ def write_results(
     write_run_record(config, facts)
     write_study_report(config.out, results)
     return results
+
+
+def reliability_rows(manifests: list[Path]) -> list[dict[str, Any]]:
+    """The score of every scan and accelerated arm, from the manifests beside those of the measurements."""
+    rows = []
+    for path in manifests:
+        reconstruction = read_manifest(path.with_name("reconstruction.json"))
+        scan = reconstruction["scan"]
+        for name, arm in reconstruction["arms"].items():
+            entry = arm.get("reliability") or {}
+            if entry.get("status", "not_scored") == "not_scored":
+                continue
+            kept = {key: entry.get(key) for key in ("status", "reason", "expected_nmse", "flagged")}
+            named = {key: scan[key] for key in ("center", "patient", "scan", "modality")}
+            rows.append({**named, "arm": name, **kept, "reasons": list(entry.get("reasons") or [])})
+    return rows
 
 
 def margins_of(config: ValidationConfig) -> Margins:

@@ -7,7 +7,7 @@ problem of one arm is written down for that arm; the others go on.
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,15 @@ from cohort.records import CardioValError, ConfigProblem, FileProblem, Unreadabl
 from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstruct_arm
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, Arm, ValidationConfig
+from flows.reliability import reliability_entry, slice_reliability
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
 from recon.acquired_region import AcquiredRegion, Survey
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
-from recon.cardiomm.prompts import ClipEncoder, HashedNgramEncoder, TextEncoder
+from recon.cardiomm.encoders import encoder_from_folder
+from recon.cardiomm.prompts import HashedNgramEncoder, TextEncoder
 from recon.fourier import remove_readout_oversampling
+from recon.inference import network_of, pick_device
 
 RECONSTRUCTION_VERSION = 3
 SEGMENTATION_VERSION = 4
@@ -90,6 +93,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
         methods=recon.methods,
         weights=weights_sha256(recon.weights or SHIPPED_WEIGHTS) if "cardiomm" in recon.methods else "",
         text=recon.clip_folder,
+        reliability=recon.reliability,
     )
 
 
@@ -133,6 +137,7 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         if not run.problem
     ]
     content = {
+        "scan": job.columns(),
         "geometry": asdict(geometry),
         "info": {name: value for name, value in info.items() if name in ("Simulated", "HeartRate")},
         "shape": list(shape),
@@ -152,13 +157,15 @@ class ArmRun:
     image: NDArray[np.float32] | None = None
     problem: str = ""
     seconds: float = 0.0
+    reliability: dict[str, Any] = field(default_factory=reliability_entry)
 
     def entry(self) -> dict[str, Any]:
         """What the manifest says of the arm."""
         facts = {**asdict(self.arm), "status": "failed" if self.problem else "ok", "reason": self.problem}
         if self.problem:
             return {**facts, "effective_acceleration": None}
-        return {**facts, **self.sampling(), "image": self.file, "seconds": round(self.seconds, 3)}
+        made = {"image": self.file, "seconds": round(self.seconds, 3), "reliability": self.reliability}
+        return {**facts, **self.sampling(), **made}
 
     def sampling(self) -> dict[str, Any]:
         """Facts of the mask, and what a reader must know."""
@@ -213,9 +220,12 @@ def reconstruct_slices(
     """Fill in the arms' images slice by slice, so that no more than one slice of k-space is in memory."""
     encoder = text_encoder(config)
     n_readout = region.kx.length // oversampling
-    full_size = (source.shape[0], source.shape[1], region.ky.length, n_readout)
-    for index in range(source.shape[1]):
-        whole = region.pad(source.read_slice(index))
+    n_slices = source.shape[1]
+    full_size = (source.shape[0], n_slices, region.ky.length, n_readout)
+    reach = neighboring_slices(config)
+    for index in range(n_slices):
+        window = range(max(0, index - reach), min(n_slices, index + reach + 1))
+        whole = region.pad(np.concatenate([source.read_slice(z) for z in window], axis=1))
         kspace = remove_readout_oversampling(whole, oversampling)
         if not any(run.mask is not None and run.mask.whole_readout for run in arms):
             whole = kspace  # frees what no arm needs
@@ -224,9 +234,10 @@ def reconstruct_slices(
                 continue
             started = time.perf_counter()
             of_whole = run.mask is not None and run.mask.whole_readout
+            given = whole if of_whole else kspace
             try:
                 part = reconstruct_arm(
-                    whole if of_whole else kspace,
+                    given,
                     run.arm,
                     run.mask,
                     job=job,
@@ -239,9 +250,37 @@ def reconstruct_slices(
                 continue
             if run.image is None:
                 run.image = np.empty(full_size, np.float32)
-            run.image[:, index] = part[:, 0]
+            run.image[:, index] = part[:, window.index(index)]
             run.seconds += time.perf_counter() - started
-        del whole, kspace  # before the next is read
+            if config.reconstruction.reliability and index == n_slices // 2:
+                run.reliability = scored(run, given, part, job=job, config=config, encoder=encoder)
+
+
+def neighboring_slices(config: ValidationConfig) -> int:
+    """Slices on each side that the network of the configuration looks at, beside the one it reconstructs."""
+    if "cardiomm" not in config.reconstruction.methods:
+        return 0
+    size = network_of(config.reconstruction.weights or None, device=pick_device(config.running.device)).size
+    return size.n_adjacent // 2 if size.stacked == "slices" else 0
+
+
+def scored(
+    run: ArmRun,
+    kspace: NDArray[np.complex64],
+    image: NDArray[np.float32],
+    *,
+    job: ScanJob,
+    config: ValidationConfig,
+    encoder: TextEncoder,
+) -> dict[str, Any]:
+    """How far the arm can be relied on, judged by some slices; a problem of the score is no problem of the arm."""
+    if run.mask is None:
+        return reliability_entry()
+    try:
+        found = slice_reliability(kspace, run.arm, run.mask, image=image, job=job, config=config, encoder=encoder)
+    except (CardioValError, ValueError) as problem:
+        return reliability_entry(problem=one_line(problem))
+    return reliability_entry([] if found is None else [found])
 
 
 def write_arm(run: ArmRun, *, folder: Path, common: Mapping[str, Any], spacing_mm: tuple[float, float, float]) -> Path:
@@ -280,7 +319,7 @@ def text_encoder(config: ValidationConfig) -> TextEncoder:
     if not folder:
         return HashedNgramEncoder()
     try:
-        return ClipEncoder(folder)
+        return encoder_from_folder(folder)
     except (OSError, ImportError, ValueError) as problem:
         raise ConfigProblem(f"reconstruction.clip_folder: {' '.join(str(problem).split())}") from problem
 

@@ -27,6 +27,7 @@ from flows.config import ValidationConfig, one_blas_thread, prepare_environment,
 from flows.measure import MIN_FRAMES_FOR_OUTPUT, measure_scan, measurement_key, planned
 from flows.outcome import Failure, margins_of, write_results
 from flows.provenance import device_name, provenance
+from flows.shift import middle_slices, shift_rows
 from flows.stages import (
     CINE,
     ScanJob,
@@ -100,10 +101,17 @@ def validate(
     run = validate_scans.with_options(task_runner=runner)
     measured, failed = run(jobs, config, workers, advance)
     facts["wall_s"] = round(time.monotonic() - started, 1)
-    results = write_results(config, table, measured, [*failures, *failed], facts)
+    results = write_results(config, table, measured, [*failures, *failed], facts, shift=center_shift(jobs, config))
     if not config.running.keep_images:
         remove_images(jobs)
     return RunSummary(config.out, results, n_failed=len(results["failures"]))
+
+
+def center_shift(jobs: list[ScanJob], config: ValidationConfig) -> list[dict[str, Any]]:
+    """Distance of each center from the training, where a trained network takes part."""
+    if not config.reconstruction.reliability or "cardiomm" not in config.reconstruction.methods:
+        return []
+    return shift_rows(middle_slices(jobs, config))
 
 
 def preflight(config: ValidationConfig, *, device: str) -> None:

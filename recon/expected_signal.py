@@ -32,7 +32,8 @@ def expected_signal(kspace: torch.Tensor, mask: NDArray[np.bool_]) -> torch.Tens
         size = calibration_size(mask[frames[:1]])
         if min(size) < KERNEL:
             continue
-        image = low_resolution(kspace[frames], size)
+        # frame by frame: the coil images of a long series would be a second copy of its k-space
+        image = torch.stack([low_resolution(kspace[frame], size) for frame in frames])
         full = _upper_quantile(image.flatten(-2), SIGNAL_QUANTILE)[..., None, None]
         relative = image / full.clamp_min(torch.finfo(image.dtype).tiny)
         signal[frames] = torch.hypot(relative.clamp_max(1), torch.full_like(relative, SIGNAL_FLOOR))

@@ -73,7 +73,8 @@ def slice_problems(
         raise ValueError(f"expected maps (slices, coils, y, x) of shape {kspace.shape[1:]}, got {maps.shape}")
     for index in range(kspace.shape[1]):
         part = torch.tensor(kspace[:, index], dtype=torch.complex64, device=device)
-        unit = 2.0 ** math.floor(math.log2(float(torch.view_as_real(part).abs().max())))
+        low, high = torch.aminmax(torch.view_as_real(part))  # of abs() there would be a copy
+        unit = 2.0 ** math.floor(math.log2(float(max(-low, high))))
         part /= unit
         if maps is not None:
             sensitivities = torch.tensor(maps[index], dtype=torch.complex64, device=device)

@@ -51,10 +51,13 @@ def scan(ny: int = NY, nx: int = 2 * NX) -> NDArray[np.complex64]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "tiny.ckpt"
+    return saved_weights(tmp_path_factory.mktemp("weights") / "tiny.ckpt", TINY)
+
+
+def saved_weights(path: Path, size: CardioMMSize) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        save_cardiomm(path, CardioMM(TINY), notes={})
+        save_cardiomm(path, CardioMM(size), notes={})
     return path
 
 
@@ -129,6 +132,33 @@ def test_streaming_changes_no_bit(
             assert entry["effective_acceleration"] == effective_acceleration(mask)
             expected = by_hand(kspace, mask, method, pattern, job, weights)
             np.testing.assert_array_equal(image_of(job, f"{method}_{pattern}4"), expected)
+
+
+def test_a_network_of_neighboring_slices_sees_them_in_the_stream(tmp_path: Path) -> None:
+    weights = saved_weights(tmp_path / "stacked.ckpt", replace(TINY, n_adjacent=3))
+    job = job_of(tmp_path, scan())
+    reconstruct_scan(job, config_of(tmp_path, weights, patterns=PATTERNS[:1], methods=("cardiomm",)))
+    kspace = remove_readout_oversampling(read_kspace(job.path), 2)
+    mask = undersampling_mask("Uniform", nx=NX, ny=NY, n_frames=FRAMES, acceleration=4, n_calibration=10)
+    expected = by_hand(kspace, mask, "cardiomm", "Uniform", job, weights)
+    np.testing.assert_allclose(image_of(job, "cardiomm_Uniform4"), expected, rtol=1e-4, atol=1e-5 * expected.max())
+    alone = by_hand(kspace[:, 1:2], mask, "cardiomm", "Uniform", job, weights)
+    assert np.abs(alone[:, 0] - expected[:, 1]).max() > 1e-3 * expected.max()  # the neighbors do matter
+
+
+def test_every_arm_that_predicts_kspace_is_scored(tmp_path: Path, weights: Path) -> None:
+    job, config = job_of(tmp_path, scan()), config_of(tmp_path, weights, patterns=PATTERNS[:2])
+    arms = read_manifest(reconstruct_scan(job, config))["arms"]
+    status = {name: arm["reliability"]["status"] for name, arm in arms.items()}
+    assert {status[name] for name in arms if "fully" in name or "zero" in name} == {"not_scored"}
+    assert {status[name] for name in arms if "sense" in name or "cardiomm" in name} == {"ok"}
+    assert all(
+        np.isfinite(arms[name]["reliability"]["expected_nmse"]) for name, found in status.items() if found == "ok"
+    )
+    off = replace(config, reconstruction=replace(config.reconstruction, reliability=False))
+    assert reconstruction_key(job, off) != reconstruction_key(job, config)
+    arms = read_manifest(reconstruct_scan(job, off))["arms"]
+    assert {arm["reliability"]["status"] for arm in arms.values()} == {"not_scored"}
 
 
 def test_words_that_the_texts_do_not_know_are_noted(tmp_path: Path, weights: Path) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from cohort.cmrxrecon import write_kspace
 from flows.arms import ArmMask, arm_metadata
 from flows.config import Arm, Reconstruction, Running, Undersampling, ValidationConfig
-from flows.reliability import middle_slices, reliability_entry, shift_rows, slice_reliability
+from flows.reliability import reliability_entry, slice_reliability
+from flows.shift import middle_slices, shift_rows
 from flows.stages import ScanJob
 from recon.cardiomm.prompts import HashedNgramEncoder
 from recon.fourier import fft2c, remove_readout_oversampling

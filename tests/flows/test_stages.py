@@ -45,7 +45,7 @@ def test_missing_text_encoder_is_a_configuration_problem(tmp_path: Path) -> None
     config = ValidationConfig(
         name="x", cohort=tmp_path, out=tmp_path, reconstruction=Reconstruction(clip_folder=str(tmp_path / "none"))
     )
-    with pytest.raises(ConfigProblem, match=r"clip_folder.*no such folder"):
+    with pytest.raises(ConfigProblem, match=r"clip_folder.*no such file"):
         text_encoder(config)
 
 
