@@ -129,15 +129,21 @@ class CoilMaps:
     def __call__(self, t: NDArray[np.int_], s: NDArray[np.int_]) -> Tensor:
         """Maps (batch, neighbors, coils, nx, ny) of the frames t and slices s, each (batch, neighbors)."""
         keys = [(0 if self.shared else int(frame), int(z)) for frame, z in zip(t.flat, s.flat, strict=True)]
-        by_slices = self.steered.size.stacked == "slices" and self.steered.size.n_adjacent > 1
-        asked, zs = set(keys), {z for _, z in keys}
-        # the next slice needs the maps of this one, the next frames those of these
-        self._kept = {key: maps for key, maps in self._kept.items() if (key[1] in zs if by_slices else key in asked)}
+        asked = set(keys)
+        self._kept = {key: maps for key, maps in self._kept.items() if key in asked or self._wanted_later(key, asked)}
         self._add([key for key in dict.fromkeys(keys) if key not in self._kept])
         found = [self._kept[key] for key in keys]
         if all(maps is found[0] for maps in found):
             return found[0].expand(*t.shape, -1, -1, -1)
         return torch.stack(found).unflatten(0, t.shape)
+
+    def _wanted_later(self, key: tuple[int, int], asked: set[tuple[int, int]]) -> bool:
+        """The next slice needs the maps of its neighbors; the last frame of a heartbeat those of the first ones."""
+        size, (frame, z) = self.steered.size, key
+        if size.n_adjacent == 1 or not any(z == other for _, other in asked):
+            return False
+        reach = size.n_adjacent // 2
+        return size.stacked == "slices" or not reach <= frame < len(self.masked) - reach
 
     def _add(self, keys: Sequence[tuple[int, int]]) -> None:
         if not keys:

@@ -1,5 +1,6 @@
 """Does our CardioMM answer like the released one, and does it keep the laws of a multi-coil reconstruction?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ def one(given: dict[str, Any], index: int) -> dict[str, Any]:
 def relative(found: Tensor, expected: Tensor) -> float:
     """Largest difference relative to the largest expected value."""
     return float((found - expected).abs().max() / expected.abs().max())
+
+
+def varied(size: CardioMMSize) -> CardioMM:
+    """A network of random weights whose gates are open."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(6)
+        network = CardioMM(size)
+        for name, weight in network.named_parameters():
+            if name.endswith((".gamma", ".beta")):
+                torch.nn.init.normal_(weight, std=0.5)
+    return network.eval().requires_grad_(False)
 
 
 def with_data_consistency(network: CardioMM, weight: float) -> CardioMM:
@@ -175,6 +187,88 @@ def test_heads_learn_with_unit_length_and_cannot_with_signs() -> None:
         (head(text) * torch.arange(64)).sum().backward()
         assert head.fc1.weight.grad is not None
         assert bool(head.fc1.weight.grad.any()) is learns
+
+
+@pytest.mark.parametrize(
+    ("texts", "steering"),
+    [
+        ("both", {"metadata_embedding", "undersampling_embedding"}),
+        ("undersampling", {"undersampling_embedding"}),
+        ("metadata", {"metadata_embedding"}),
+        ("none", set()),
+    ],
+)
+def test_a_text_that_is_left_out_has_no_influence(tiny_cardiomm: CardioMM, texts: Any, steering: set[str]) -> None:
+    network = varied(replace(tiny_cardiomm.size, texts=texts))
+    given = make_input(batch=2)
+    image, maps = network(**given), network.sensitivity_maps(**given)
+    for name in ("metadata_embedding", "undersampling_embedding"):
+        changed = given | {name: given[name].flip(1)}
+        if name in steering:
+            assert relative(network(**changed), image) > 1e-4, name
+        else:
+            np.testing.assert_array_equal(network(**changed), image, err_msg=name)
+            np.testing.assert_array_equal(network.sensitivity_maps(**changed), maps, err_msg=name)
+
+
+# --- neighbors
+
+
+def stacked(given: dict[str, Any], n: int) -> dict[str, Any]:
+    """A batch of samples as neighbors of one sample: (n, ...) -> (1, n, ...); one pair of texts."""
+    one_each = {key: value[:1] for key, value in given.items() if key.endswith("_embedding")}
+    return given | one_each | {key: given[key][None, :n] for key in ("masked_kspace", "mask")}
+
+
+def test_channels_are_all_real_parts_then_all_imaginary_ones(tiny_cardiomm: CardioMM) -> None:
+    network = varied(replace(tiny_cardiomm.size, n_adjacent=3))
+    unet = network.cascades[0].model  # type: ignore[union-attr]
+    seen: list[Tensor] = []
+
+    def record(x: Tensor, *_: Tensor) -> Tensor:
+        seen.append(x)
+        return x
+
+    unet.unet.forward = record  # type: ignore[union-attr, method-assign, assignment, operator]
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(2, 3, 16, 8, generator=generator, dtype=torch.complex64)
+    texts = torch.zeros(2, 8)
+    back = unet(image, texts, texts)  # type: ignore[operator]
+    channels = torch.cat([image.real, image.imag], dim=1)
+    # per sample, over all of its channels and pixels, with the unbiased deviation
+    expected = torch.stack([(sample - sample.mean()) / sample.std() for sample in channels])
+    assert relative(seen[0], expected) < 1e-5
+    assert relative(back, image) < 1e-5
+
+
+def test_the_middle_neighbor_is_reconstructed(tiny_cardiomm: CardioMM) -> None:
+    network = with_data_consistency(varied(replace(tiny_cardiomm.size, n_adjacent=3)), 0.0)
+    given = stacked(make_input(batch=3) | {"mask": torch.ones(3, 24, 20, dtype=torch.bool)}, 3)
+    image = network(**given)
+    assert relative(image, root_sum_of_squares(ifft2c(given["masked_kspace"][:, 1]), dim=1)) < 1e-5
+
+
+def test_neighbors_take_part_and_keep_their_order(tiny_cardiomm: CardioMM) -> None:
+    network = varied(replace(tiny_cardiomm.size, n_adjacent=3))
+    given = stacked(make_input(batch=3), 3)
+    image, maps = network(**given), network.sensitivity_maps(**given)
+    turned = {key: given[key].flip(1) for key in ("masked_kspace", "mask")}
+    assert relative(network(**(given | turned)), image) > 1e-4
+    # maps are found in each neighbor by itself, so single images and stacks share them
+    assert maps.shape == (1, 3, 3, 24, 20)
+    for i in range(3):
+        alone = given | {key: given[key][:, i] for key in ("masked_kspace", "mask")}
+        assert relative(network.sensitivity_maps(**alone), maps[:, i]) < 1e-5
+    np.testing.assert_array_equal(network(**given, maps=maps), image)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_another_number_of_neighbors_is_refused(tiny_cardiomm: CardioMM, n: int) -> None:
+    network = varied(replace(tiny_cardiomm.size, n_adjacent=3, stacked="frames"))
+    with pytest.raises(ValueError, match="expected 3 neighboring frames on the axis after the batch"):
+        network(**stacked(make_input(batch=5), n))
+    with pytest.raises(ValueError, match="expected 3 neighboring frames"):
+        network(**make_input())
 
 
 # --- calibration

@@ -1,5 +1,6 @@
 """Does one entry point serve all methods, and is the image independent of how the work is cut up?"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cohort.records import WeightsProblem
+from cohort.records import ConfigProblem, WeightsProblem
 from recon.baselines import sense, zero_filled
 from recon.cardiomm.checkpoint import save_cardiomm
 from recon.cardiomm.engine import SteeredCardioMM
@@ -162,6 +163,86 @@ def test_shared_maps_come_from_the_mean_of_the_frames(
     np.testing.assert_allclose(seen[1][..., calibration], expected, rtol=1e-5, atol=1e-7)
 
 
+# --- neighbors
+
+
+def by_hand(network: CardioMM, kspace: Kspace, mask: NDArray[np.bool_], at: list[tuple[int, int]]) -> NDArray[Any]:
+    """The network's answer to the stack of these (frame, slice) pairs."""
+    encoder = HashedNgramEncoder()
+    masked = np.stack([np.where(mask[t], kspace[t, z], np.complex64(0)).swapaxes(-1, -2) for t, z in at])
+    image: torch.Tensor = network(
+        torch.from_numpy(masked)[None],
+        torch.from_numpy(np.stack([mask[t].T for t, _ in at]))[None],
+        metadata_embedding=torch.from_numpy(encoder([metadata_text(METADATA)])),
+        undersampling_embedding=torch.from_numpy(encoder([undersampling_text("ktUniform", 4)])),
+        n_calibration=N_CALIBRATION,
+        family="uniform",
+    )
+    return image[0].T.numpy()
+
+
+@pytest.mark.parametrize(
+    ("stack", "modality", "at"),
+    [
+        ("frames", "cine", {(0, 1): [(2, 1), (0, 1), (1, 1)], (2, 0): [(1, 0), (2, 0), (0, 0)]}),
+        ("frames", "T1 mapping", {(0, 1): [(0, 1), (0, 1), (1, 1)], (2, 0): [(1, 0), (2, 0), (2, 0)]}),
+        ("slices", "cine", {(1, 0): [(1, 0), (1, 0), (1, 1)], (2, 1): [(2, 0), (2, 1), (2, 1)]}),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+def test_neighbors_are_those_of_the_heartbeat_or_of_the_stack(
+    kspace: Kspace,
+    mask: NDArray[np.bool_],
+    tiny_cardiomm: CardioMM,
+    tmp_path: Path,
+    stack: Any,
+    modality: str,
+    at: dict[tuple[int, int], list[tuple[int, int]]],
+    batch_size: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        network = CardioMM(replace(tiny_cardiomm.size, n_adjacent=3, stacked=stack)).eval().requires_grad_(False)
+    save_cardiomm(tmp_path / "stack.ckpt", network, notes={})
+    monkeypatch.setitem(METADATA, "modality", modality)
+    image = by_cardiomm(kspace, mask, tmp_path / "stack.ckpt", batch_size=batch_size)
+    for (t, z), neighbors in at.items():
+        expected = by_hand(network, kspace, mask, neighbors)
+        np.testing.assert_allclose(image[t, z], expected, atol=1e-5 * expected.max())
+    # a slice asked for alone has the same neighbors
+    part = by_cardiomm(kspace, mask, tmp_path / "stack.ckpt", batch_size=batch_size, slices=[1])
+    np.testing.assert_allclose(part, image[:, 1:], atol=1e-5 * image.max())
+
+
+@pytest.mark.parametrize(("stack", "expected"), [("frames", 8), ("slices", 6)])
+def test_maps_are_found_once_also_for_neighbors(
+    kspace: Kspace,
+    mask: NDArray[np.bool_],
+    tiny_cardiomm: CardioMM,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stack: Any,
+    expected: int,
+) -> None:
+    save_cardiomm(tmp_path / "s.ckpt", CardioMM(replace(tiny_cardiomm.size, n_adjacent=3, stacked=stack)), notes={})
+    found: list[int] = []
+    original = SteeredCardioMM.maps
+
+    def count(self: SteeredCardioMM, masked_kspace: torch.Tensor, **options: Any) -> torch.Tensor:
+        found.append(len(masked_kspace))
+        return original(self, masked_kspace, **options)
+
+    monkeypatch.setattr(SteeredCardioMM, "maps", count)
+    kspace, mask = np.concatenate([kspace, kspace[:1]]), np.concatenate([mask, mask[:1]])  # four frames
+    kspace = kspace if stack == "frames" else kspace[:3]
+    by_cardiomm(kspace, mask[: len(kspace)], tmp_path / "s.ckpt", batch_size=1)
+    assert sum(found) == expected
+    found.clear()
+    by_cardiomm(kspace, mask[: len(kspace)], tmp_path / "s.ckpt", batch_size=1, shared_maps=True)
+    assert sum(found) == 2
+
+
 # --- steering and weights
 
 
@@ -174,6 +255,22 @@ def test_metadata_acceleration_and_encoder_steer(kspace: Kspace, mask: NDArray[n
         return np.full((len(texts), 512), 0.1, dtype=np.float32)
 
     assert not np.allclose(by_cardiomm(kspace, mask, weights, encoder=constant), image, rtol=1e-5)
+
+
+def test_an_encoder_of_another_width_is_refused(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
+    def sentence_encoder(texts: Any) -> NDArray[np.float32]:
+        return np.ones((len(texts), 384), dtype=np.float32)
+
+    with pytest.raises(ConfigProblem, match=r"function gives 384 numbers .* network CardioMM takes 512"):
+        by_cardiomm(kspace, mask, weights, encoder=sentence_encoder)
+
+
+def test_half_precision_on_request_keeps_50_db(kspace: Kspace, mask: NDArray[np.bool_], weights: Path) -> None:
+    single, auto, half = (by_cardiomm(kspace, mask, weights, precision=p) for p in ("fp32", "auto", "bf16"))
+    np.testing.assert_array_equal(auto, single)  # on a CPU
+    assert half.dtype == np.float32
+    assert 20 * np.log10(single.max() / np.sqrt(np.mean((half - single) ** 2))) > 50
+    assert not np.array_equal(half, single)
 
 
 def test_a_changed_weights_file_is_read_again(
