@@ -222,13 +222,23 @@ def train_cardiomm(
     clip_folder: Annotated[
         Path | None, typer.Option(help="Local CLIP model for the texts; default: the embedded encoder.")
     ] = None,
+    cohort: Annotated[
+        Path | None, typer.Option(help="Cohort of measured, fully sampled scans, of any size; read piece by piece.")
+    ] = None,
+    monitor_share: Annotated[float, typer.Option(help="Share of the cohort's patients that are watched only.")] = 0.1,
+    cohort_share: Annotated[
+        float, typer.Option(help="Share of the draws from the cohort, beside ACDC and phantoms.")
+    ] = 0.5,
+    memory_gib: Annotated[float, typer.Option(help="Memory for the cohort's slices, in each process.")] = 2.0,
 ) -> None:
-    """Train the reconstruction network on simulated k-space with all masks and accelerations mixed.
+    """Train the reconstruction network with all masks and accelerations mixed, on simulated and measured k-space.
 
     On several GPUs: torchrun --nproc-per-node 2 -m flows.cli train cardiomm --device cuda ...
     """
+    from flows.cohort_training import CohortData
     from flows.train import text_encoder, train_reconstruction, training_options
 
+    measured = CohortData(cohort, monitor_share, cohort_share, memory_gib) if cohort else None
     encoder = text_encoder(clip_folder)
     options = training_options(
         size=size,
@@ -257,6 +267,7 @@ def train_cardiomm(
             threads=threads or None,
             start_from=start_from,
             encoder=encoder,
+            cohort=measured,
             progress=progress,
         )
     console.print(f"weights: {path}", soft_wrap=True)

@@ -16,11 +16,14 @@ from cohort.acdc import read_patient, split
 from cohort.records import ConfigProblem
 from cohort.synthetic.population import DISEASES, draw_patient
 from cohort.synthetic.render import render_cine, render_mapping
+from flows.cohort_training import CohortData, measured_data
 from flows.learning_curves import draw_learning_curves
 from recon.cardiomm.checkpoint import weights_sha256
 from recon.cardiomm.prompts import ClipEncoder, TextEncoder
 from recon.training import SIZES, Progress, TrainingOptions, joined_team, train_cardiomm
-from recon.training_data import Sampling, SimulatedData, TrainingImage
+from recon.training_data import Sampling, SimulatedData, TrainingData, TrainingImage
+from recon.training_mixture import MixedData
+from recon.training_scans import MeasuredScans
 
 ACDC_TERMS = "ACDC, CC BY-NC-SA 4.0, research only, non-commercial; cite Bernard et al., IEEE TMI 37(11), 2018, doi 10.1109/TMI.2018.2837502"
 ACDC_SCANNERS = (
@@ -69,9 +72,10 @@ def train_reconstruction(
     threads: int | None = None,
     start_from: Path | None = None,
     encoder: TextEncoder | None = None,
+    cohort: CohortData | None = None,
     progress: Callable[[Progress], None] = lambda where: None,
 ) -> Path:
-    """Train CardioMM on simulated k-space of ACDC patients and phantoms; resumes what lies in ``out``.
+    """Train CardioMM on simulated k-space of ACDC patients and phantoms, and on measured scans; resumes what is in ``out``.
 
     Started by torchrun, each process trains on samples of its own. ACDC has single frames, so a network for neighboring
     frames learns from phantoms alone.
@@ -93,15 +97,18 @@ def train_reconstruction(
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    images, monitor = simulated_data(acdc, n_phantoms, options=options, notes=notes)
-    if not images:
-        raise ConfigProblem("expected training data, got none: give a folder of ACDC, a number of phantoms, or both")
+    images, watched = simulated_data(acdc, n_phantoms, options=options, notes=notes)
+    measured = (None, None) if cohort is None else measured_data(cohort, options=options, notes=notes)
+    share = 1.0 if cohort is None else cohort.share
+    data = mixed(SimulatedData(images), measured[0], share=share)
+    if data is None:
+        raise ConfigProblem("expected training data, got none: give ACDC, a number of phantoms, or a cohort")
     if start_from is not None:
         notes |= {"start_from": {"file": start_from.name, "sha256": weights_sha256(start_from)}}
     with joined_team(device) as joined:
         return train_cardiomm(
-            SimulatedData(images),
-            monitor=SimulatedData(monitor),
+            data,
+            monitor=mixed(SimulatedData(watched), measured[1], share=share),
             options=options,
             folder=out,
             notes=notes,
@@ -111,6 +118,13 @@ def train_reconstruction(
             progress=progress,
             on_check=draw_learning_curves,
         )
+
+
+def mixed(simulated: SimulatedData, measured: MeasuredScans | None, *, share: float) -> TrainingData | None:
+    """Both, the measured ones with their share of the draws, or the one that there is."""
+    if not measured:
+        return simulated if len(simulated) else None
+    return MixedData([(simulated, 1 - share), (measured, share)]) if len(simulated) else measured
 
 
 def training_options(

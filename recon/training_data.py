@@ -281,15 +281,13 @@ class SimulatedData:
         pixel_mm = float(rng.uniform(*sampling.pixel_mm))
         matrix = acquired_matrix(chosen[0], pixel_mm, radial=pattern == "ktRadial", sampling=sampling, rng=rng)
         n_coils = int(rng.choice(sampling.coil_counts))
-        window = int(rng.integers(sampling.readout_window[0], sampling.readout_window[1] + 1))
+        length = readout_length(sampling, rng=rng)
         kspace = [
             simulate(image, matrix=matrix, n_coils=n_coils, n_frames=n_adjacent, sampling=sampling, rng=rng)
             for image in chosen
         ]
-        if pattern != "ktRadial" and window < matrix[1]:
-            start = int(rng.integers(0, matrix[1] - window + 1))
-            kspace = [readout_window(k, start, window) for k in kspace]
-        return Samples(np.stack(kspace), [image.metadata for image in chosen])
+        window = random_readout_window(np.stack(kspace), length, pattern=pattern, rng=rng)
+        return Samples(window, [image.metadata for image in chosen])
 
 
 def image_sha256(image: TrainingImage) -> str:
@@ -391,6 +389,21 @@ def crop(
         start = int(np.clip((size - keep) / 2 + rng.normal(0, 0.1) * size, 0, size - keep))
         window.append(slice(start, start + keep))
     return image[..., window[0], window[1]], spacing
+
+
+def readout_length(sampling: Sampling, *, rng: np.random.Generator) -> int:
+    """Columns to keep."""
+    return int(rng.integers(sampling.readout_window[0], sampling.readout_window[1] + 1))
+
+
+def random_readout_window(
+    kspace: NDArray[np.complex64], length: int, *, pattern: str, rng: np.random.Generator
+) -> NDArray[np.complex64]:
+    """Some columns of the image for masks of whole lines; radial masks, and short readouts, keep all."""
+    nx = kspace.shape[-1]
+    if pattern == "ktRadial" or length >= nx:
+        return kspace
+    return readout_window(kspace, int(rng.integers(0, nx - length + 1)), length)
 
 
 def readout_window(kspace: NDArray[np.complex64], start: int, length: int) -> NDArray[np.complex64]:
