@@ -102,6 +102,15 @@ def plain(options: TrainingOptions) -> dict[str, Any]:
     return stored
 
 
+def completed(stored: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored record with the defaults of options that are newer than it."""
+    whole = {**defaults, **stored}
+    for key, value in whole.items():
+        if isinstance(value, Mapping) and isinstance(defaults.get(key), Mapping):
+            whole[key] = completed(value, defaults[key])
+    return whole
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], *, within: str = "") -> list[str]:
     """What two nested records of plain values do not have in common, each in words with its dotted name."""
     found: list[str] = []

@@ -16,7 +16,7 @@ import torch
 from cohort.records import ConfigProblem
 from recon.cardiomm.checkpoint import write_checkpoint
 from recon.cardiomm.network import CardioMM
-from recon.training_options import MAY_CHANGE, TrainingOptions, differences, plain
+from recon.training_options import MAY_CHANGE, TrainingOptions, completed, differences, plain
 
 LOWEST_SHARE = 0.01  # of the learning rate, at the end of the cosine
 
@@ -136,6 +136,8 @@ def refuse_others(path: Path, before: Mapping[str, Any] | None, now: Mapping[str
     """Raise unless the state is of this training, apart from the options that may change."""
     if before is None:
         raise ConfigProblem(f"{path}: is of an older version and cannot be gone on with; give another folder")
+    # options newer than the state had their default
+    before = {**before, "options": completed(before["options"], plain(TrainingOptions()))}
     strict = [
         {**record, "options": {key: value for key, value in record["options"].items() if key not in MAY_CHANGE}}
         for record in (before, now)

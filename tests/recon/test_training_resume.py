@@ -275,3 +275,14 @@ def test_a_state_of_an_older_version_is_refused(
     torch.save({"step": 3}, tmp_path / "state.ckpt")
     with pytest.raises(ConfigProblem, match="older version"):
         train(images, None, options, tmp_path)
+
+
+def test_options_newer_than_a_state_had_their_default(
+    whole: Path, images: SimulatedData, watched: SimulatedData, options: TrainingOptions, tmp_path: Path
+) -> None:
+    state = read_state(whole / "state.ckpt")
+    del state["identity"]["options"]["clip_norm"], state["identity"]["options"]["size"]["texts"]
+    torch.save(state, tmp_path / "state.ckpt")
+    train(images, watched, quick(options), tmp_path)
+    with pytest.raises(ConfigProblem, match=r"options\.clip_norm was 1\.0, is 2\.0"):
+        train(images, watched, replace(quick(options), clip_norm=2.0), tmp_path)
