@@ -66,9 +66,7 @@ def main() -> None:
                 options=options,
                 folder=given.out / name,
                 notes={"benchmark": f"ablations.py {given.question}", "name": name},
-                progress=lambda step, _, loss, bar=bar: bars.update(
-                    bar, completed=step, description=f"loss {loss:.3f}"
-                ),
+                progress=lambda at, bar=bar: bars.update(bar, completed=at.step, description=f"loss {at.loss:.3f}"),
             )
 
 
