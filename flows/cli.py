@@ -237,6 +237,7 @@ def train_cardiomm(
     """
     from flows.cohort_training import CohortData
     from flows.train import text_encoder, train_reconstruction, training_options
+    from recon.training_team import tells
 
     measured = CohortData(cohort, monitor_share, cohort_share, memory_gib) if cohort else None
     encoder = text_encoder(clip_folder)
@@ -270,7 +271,8 @@ def train_cardiomm(
             cohort=measured,
             progress=progress,
         )
-    console.print(f"weights: {path}", soft_wrap=True)
+    if tells():
+        console.print(f"weights: {path}", soft_wrap=True)
 
 
 @contextmanager

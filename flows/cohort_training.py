@@ -12,6 +12,7 @@ from cohort.records import CardioValError, ConfigProblem, FileProblem
 from flows.stages import readout_oversampling
 from recon.training import TrainingOptions
 from recon.training_scans import MeasuredScans, TrainingScan
+from recon.training_team import tells
 
 PATIENT_KEY = ("release", "split", "center", "vendor", "field_t", "scanner", "patient")
 """Patient numbers are used again for other people between releases, sets, centers and scanners."""
@@ -76,7 +77,7 @@ def measured_data(
             scans[row["file"]] = training_scan({str(key): value for key, value in row.items()})
         except CardioValError as problem:
             lines.append(f"{row['file']}: {problem.reason if isinstance(problem, FileProblem) else problem}")
-    for line in lines:
+    for line in lines if tells() else ():
         log.warning("training goes on without %s", line)
     if not scans:
         first = f"; the first: {lines[0]}" if lines else ""

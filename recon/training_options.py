@@ -119,5 +119,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], *, within: st
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += differences(old, new, within=f"{within}{key}.")
         elif old != new:
-            found.append(f"{within}{key} was {old}, is {new}")
+            found.append(f"{within}{key} was {shortened(old)}, is {shortened(new)}")
     return found
+
+
+def shortened(value: Any) -> str:
+    """As text, of hashes the beginning."""
+    text = str(value)
+    return text[:12] if len(text) == 64 and text.isalnum() else text

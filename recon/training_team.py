@@ -4,6 +4,7 @@ Started by torchrun, a process per GPU (NCCL) or per share of a CPU (gloo). Ever
 the same weights; process 0 alone writes files. Without torchrun there is one process and nothing to share.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,12 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+
+BUFFERS = next(  # newer versions of torch have another name for it
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel.__init__).parameters
+)
 
 
 @contextmanager
@@ -28,6 +35,11 @@ def joined_team(device: str) -> Iterator[str]:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+def tells() -> bool:
+    """Whether this process is the one that talks to the user, on its machine."""
+    return distributed.get_node_local_rank(fallback_rank=0) == 0
 
 
 @dataclass(frozen=True)
@@ -47,10 +59,11 @@ class Team:
         """The network with gradients that are averaged over all processes."""
         if self.size == 1:
             return network
+        unchanged: dict[str, Any] = {BUFFERS: False}  # the prompts stay as they are
         return DistributedDataParallel(
             network,
             device_ids=[torch.device(self.device)] if self.device.startswith("cuda") else None,
-            broadcast_buffers=False,  # the prompts are never changed
+            **unchanged,
         )
 
     def mean(self, value: float) -> float:

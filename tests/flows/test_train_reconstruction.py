@@ -1,5 +1,6 @@
 """Does the command train on what it is told, patient by patient, and show how it went?"""
 
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -9,17 +10,18 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
-from flows import train
+from flows import cli, train
 from flows.cli import app
 from flows.cohort_training import CohortData, measured_data
 from flows.learning_curves import draw_learning_curves
 from flows.train import simulated_data, text_encoder, train_reconstruction, training_options
 from recon.cardiomm.checkpoint import load_cardiomm, read_checkpoint
 from recon.cardiomm.network import CardioMMSize
-from recon.training import SIZES, SMALL, TrainingOptions
+from recon.training import SIZES, SMALL, Progress, TrainingOptions
 from recon.training_data import Sampling
 
 TINY = CardioMMSize(
@@ -162,8 +164,9 @@ def test_a_missing_clip_folder_is_one_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("drawn_phantoms")
 def test_a_training_on_phantoms_and_a_cohort_leaves_all_files(
-    cohort_copy: Path, options: TrainingOptions, tmp_path: Path
+    cohort_copy: Path, options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(train, "N_MONITOR_PHANTOMS", 1)
     cohort = CohortData(cohort_copy, monitor_share=0.5)
     path = train_reconstruction(acdc=None, n_phantoms=1, out=tmp_path, options=options, cohort=cohort)
     assert load_cardiomm(path).size == TINY
@@ -175,15 +178,19 @@ def test_a_training_on_phantoms_and_a_cohort_leaves_all_files(
         file.name for file in tmp_path.iterdir() if file.is_file()
     }
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert [entry["monitor_patients"] for entry in log] == [5, 5]  # four phantoms and one of the cohort
+    assert [entry["monitor_patients"] for entry in log] == [2, 2]  # a phantom and one of the cohort
     shutil.rmtree(next(cohort_copy.rglob("P001")))
     with pytest.raises(ConfigProblem, match="of another training"):
         train_reconstruction(acdc=None, n_phantoms=1, out=tmp_path, options=options, cohort=cohort)
 
 
 @pytest.mark.usefixtures("drawn_phantoms")
-def test_the_command_trains_and_tells_each_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_trains_and_tells_each_check(
+    options: TrainingOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train, "SIZES", {"small": TINY})
+    monkeypatch.setattr(train, "Sampling", lambda: options.sampling)
+    monkeypatch.setattr(train, "N_MONITOR_PHANTOMS", 1)
     called = ["train", "cardiomm", "--out", str(tmp_path), "--phantoms", "1", "--steps", "2", "--check-every", "1"]
     done = CliRunner().invoke(app, [*called, "--texts", "metadata", "--precision", "fp32"])
     assert done.exit_code == 0, done.output
@@ -192,6 +199,16 @@ def test_the_command_trains_and_tells_each_check(tmp_path: Path, monkeypatch: py
     assert " dB, " in done.output
     assert load_cardiomm(tmp_path / "cardiomm.ckpt").size.texts == "metadata"
     assert isinstance(CliRunner().invoke(app, [*called, "--texts", "none"]).exception, ConfigProblem)
+
+
+def test_a_terminal_gets_a_bar_with_loss_psnr_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(cli, "console", Console(file=screen, force_terminal=True, width=160))
+    with cli.training_progress() as progress:
+        progress(Progress(1, 8, 0.5, None, 0.1, 7.0, False))
+        progress(Progress(2, 8, 0.25, 31.5, 0.2, 6.0, True))
+    assert "2/8" in screen.getvalue()
+    assert "loss 0.2500, monitor 31.50 dB, 6 min left" in screen.getvalue()
 
 
 def test_no_data_is_refused(options: TrainingOptions, tmp_path: Path) -> None:

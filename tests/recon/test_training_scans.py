@@ -140,7 +140,7 @@ def test_a_file_is_opened_once_for_many_steps(scans: list[TrainingScan], monkeyp
 def test_a_killed_training_on_a_cohort_ends_as_an_uninterrupted_one(
     scans: list[TrainingScan], options: TrainingOptions, tmp_path: Path
 ) -> None:
-    short = replace(options, steps=4, checkpoint_every=2, monitor_draws=1, batch_size=1)
+    short = replace(options, steps=3, checkpoint_every=2, monitor_draws=1, batch_size=1)
 
     def train(name: str, kill_at: int = 0) -> None:
         def kill(where: training.Progress) -> None:

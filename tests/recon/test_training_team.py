@@ -117,6 +117,7 @@ def run_two(command: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
 
 
 def left_by(folder: Path) -> list[dict[str, Any]]:
