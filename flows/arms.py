@@ -181,9 +181,10 @@ def reconstruct_arm(
     job: Described,
     config: ValidationConfig,
     encoder: TextEncoder,
+    slices: Sequence[int] | None = None,
     n_readout: int | None = None,
 ) -> NDArray[np.float32]:
-    """Magnitude image (frames, slices, y, x) of some slices.
+    """Magnitude image (frames, slices wanted, y, x).
 
     Parameters
     ----------
@@ -191,11 +192,13 @@ def reconstruct_arm(
         (frames, slices, coils, ky, kx), padded; with the readout's oversampling if the mask is of the whole readout.
     mask
         None for the reference.
+    slices
+        Which are wanted, None for all; the others are neighbors of them.
     n_readout
         Pixels kept along x, where the oversampling is still there.
     """
     if arm == REFERENCE or mask is None:
-        return fully_sampled(kspace)
+        return fully_sampled(kspace if slices is None else kspace[:, list(slices)])
     image = reconstruct(
         kspace,
         mask.sampled,
@@ -205,6 +208,9 @@ def reconstruct_arm(
         weights=config.reconstruction.weights or None,
         shared_maps=job.modality == CINE,
         encoder=encoder,
+        slices=slices,
+        batch_size=config.running.batch_size or None,
+        precision=config.reconstruction.precision,  # type: ignore[arg-type]  # checked when the configuration was read
     )
     if n_readout is not None:
         image = center_crop(image, (n_readout,))

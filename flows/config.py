@@ -6,11 +6,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from threadpoolctl import threadpool_limits
 
 from cohort.records import ConfigProblem, MissingFile
+from recon.cardiomm.run import Precision
 from recon.inference import METHODS
 from recon.sampling import PATTERNS
 
@@ -72,6 +73,8 @@ class Reconstruction:
         CardioMM checkpoint, empty for the shipped one.
     clip_folder
         Where CLIP lies, if its texts are wanted.
+    precision
+        Of CardioMM: ``auto`` (bf16 on a GPU that computes in it, fp32 elsewhere), ``fp32`` or ``bf16``.
     reliability
         Score the middle slice of every scan and arm, and measure how far each center is from the training.
     """
@@ -79,6 +82,7 @@ class Reconstruction:
     methods: tuple[str, ...] = ("zero_filled", "sense", "cardiomm")
     weights: str = ""
     clip_folder: str = ""
+    precision: str = "auto"
     reliability: bool = True
 
 
@@ -124,6 +128,8 @@ class Running:
         Scans in work at once; 0 for one a core (one on a GPU).
     retries
         Times a stage is tried again after a failure of the machine (never after bad input).
+    batch_size
+        Frames that go through CardioMM at once; 0 for as many as memory allows.
     keep_images
         Keep reconstructed images of all arms; False removes them once they are measured.
     """
@@ -131,6 +137,7 @@ class Running:
     device: str = "auto"
     workers: int = 0
     retries: int = 2
+    batch_size: int = 0
     keep_images: bool = True
 
 
@@ -178,8 +185,12 @@ class ValidationConfig:
             raise ConfigProblem(
                 f'undersampling.masks_folder is only read with masks = "{MASKS_FROM_FILES}"; set that or leave it out'
             )
-        if self.running.workers < 0 or self.running.retries < 0:
-            raise ConfigProblem("running: workers and retries cannot be negative")
+        if min(self.running.workers, self.running.retries, self.running.batch_size) < 0:
+            raise ConfigProblem("running: workers, retries and batch_size cannot be negative")
+        if self.reconstruction.precision not in get_args(Precision):
+            raise ConfigProblem(
+                f"reconstruction.precision: expected {', '.join(get_args(Precision))}, got {self.reconstruction.precision!r}"
+            )
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.running.device):
             raise ConfigProblem(f"running.device: expected auto, cpu or cuda, got {self.running.device!r}")
         if len(set(self.arms())) != len(self.arms()):

@@ -29,6 +29,7 @@ from recon.acquired_region import AcquiredRegion, Survey
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.cardiomm.encoders import encoder_from_folder
 from recon.cardiomm.prompts import HashedNgramEncoder, TextEncoder
+from recon.cardiomm.run import pick_precision
 from recon.fourier import remove_readout_oversampling
 from recon.inference import network_of, pick_device
 
@@ -93,6 +94,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
         methods=recon.methods,
         weights=weights_sha256(recon.weights or SHIPPED_WEIGHTS) if "cardiomm" in recon.methods else "",
         text=recon.clip_folder,
+        precision=str(pick_precision(recon.precision, device=pick_device(config.running.device))),  # type: ignore[arg-type]
         reliability=recon.reliability,
     )
 
@@ -243,17 +245,19 @@ def reconstruct_slices(
                     job=job,
                     config=config,
                     encoder=encoder,
+                    slices=[window.index(index)],
                     n_readout=n_readout if of_whole else None,
                 )
             except (CardioValError, ValueError) as problem:
-                run.problem, run.image = f"slice {index}, alone: {one_line(problem)}", None
+                run.problem, run.image = f"slice {index}: {one_line(problem)}", None
                 continue
             if run.image is None:
                 run.image = np.empty(full_size, np.float32)
-            run.image[:, index] = part[:, window.index(index)]
+            run.image[:, index] = part[:, 0]
             run.seconds += time.perf_counter() - started
             if config.reconstruction.reliability and index == n_slices // 2:
-                run.reliability = scored(run, given, part, job=job, config=config, encoder=encoder)
+                middle = given[:, window.index(index)][:, None]
+                run.reliability = scored(run, middle, part, job=job, config=config, encoder=encoder)
 
 
 def neighboring_slices(config: ValidationConfig) -> int:

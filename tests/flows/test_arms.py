@@ -363,7 +363,7 @@ def test_a_slice_that_a_method_cannot_do_fails_its_arm(
     monkeypatch.setattr(stages, "reconstruct_arm", fails_once)
     job = job_of(tmp_path, scan())
     arms = read_manifest(reconstruct_scan(job, config_of(tmp_path, weights, patterns=PATTERNS[:1])))["arms"]
-    assert arms["sense_Uniform4"]["reason"] == "slice 1, alone: no coils"
+    assert arms["sense_Uniform4"]["reason"] == "slice 1: no coils"
     assert calls.count("sense") == 2
     assert calls.count("cardiomm") == SLICES
     assert not (job.folder / "sense_Uniform4.nii.gz").exists()
