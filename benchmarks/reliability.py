@@ -45,7 +45,7 @@ from stats.rank_correlation import spearman  # noqa: E402
 from stats.risk_coverage import RiskCoverage, risk_coverage  # noqa: E402
 
 METHODS = ("cardiomm", "sense")
-FIT_SEED, TEST_SEED, BOOTSTRAP_SEED = 71_001, 72_001, 7
+FIT_SEED, TEST_SEED, BOOTSTRAP_SEED, N_RESAMPLES = 71_001, 72_001, 7, 500
 FIT_PHANTOMS, TEST_PHANTOMS, N_OTHER_ARMS = 8, 4, 1
 FEATURES = (
     "residual",
@@ -209,6 +209,7 @@ def correlations(rows: list[Row], score: np.ndarray, target: str) -> dict[str, l
             subjects=[s for s, i in zip(subjects, inside, strict=True) if i],
             strata=strata,
             rng=np.random.default_rng(BOOTSTRAP_SEED),
+            n_resamples=N_RESAMPLES,
         )
         found[name] = [round(value, 3) for value in (interval.estimate, interval.low, interval.high)]
 
