@@ -13,9 +13,12 @@ from typing import Any
 
 import torch
 
+from cohort.fingerprint import file_sha256
 from flows.config import ValidationConfig
 from phenotyping.nnunet import model_identity
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
+from recon.reliability_model import SHIPPED_MODELS
+from recon.training_cohort import SHIPPED_COHORT
 
 PACKAGES = [
     "numpy",
@@ -61,6 +64,9 @@ def weights(config: ValidationConfig) -> list[dict[str, str]]:
         path = Path(config.reconstruction.weights or SHIPPED_WEIGHTS)
         name = "shipped CardioMM" if path == SHIPPED_WEIGHTS else path.name
         used.insert(0, {"name": name, "sha256": weights_sha256(path)})
+    if config.reconstruction.reliability:
+        used.append({"name": "reliability score", "sha256": file_sha256(SHIPPED_MODELS)})
+        used.append({"name": "summary of the training cohort", "sha256": file_sha256(SHIPPED_COHORT)})
     return used
 
 

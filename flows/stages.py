@@ -32,6 +32,7 @@ from recon.cardiomm.prompts import HashedNgramEncoder, TextEncoder
 from recon.cardiomm.run import pick_precision
 from recon.fourier import remove_readout_oversampling
 from recon.inference import network_of, pick_device
+from recon.reliability_model import SHIPPED_MODELS
 
 RECONSTRUCTION_VERSION = 3
 SEGMENTATION_VERSION = 4
@@ -95,7 +96,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
         weights=weights_sha256(recon.weights or SHIPPED_WEIGHTS) if "cardiomm" in recon.methods else "",
         text=recon.clip_folder,
         precision=str(pick_precision(recon.precision, device=pick_device(config.running.device))),  # type: ignore[arg-type]
-        reliability=recon.reliability,
+        reliability=file_sha256(SHIPPED_MODELS) if recon.reliability else "",
     )
 
 
