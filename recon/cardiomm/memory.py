@@ -1,4 +1,4 @@
-"""How many frames go through the network at once? As many as memory and the processor's cache allow."""
+"""How many frames go through the network at once? As many as memory allows, and on a CPU no more than help."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ LIVE_COIL_ARRAYS = 7
 """Complex arrays of all coils: measured, maps and their conjugate, k-space, transform, difference, working space."""
 COMPLEX_BYTES = 8
 CPU_BYTES = 96 * 2**20
-"""Larger batches are slower on a CPU, whose cache they leave."""
+"""Larger batches gain nothing on a CPU: from 1 to 12 frames the time differed by at most a tenth."""
 SHARE_OF_FREE = {"cpu": 0.25, "cuda": 0.6}
 UNKNOWN_FREE_BYTES = 2**30
 
