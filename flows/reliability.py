@@ -14,6 +14,8 @@ from recon.reliability import ReliabilityResult, merge_slices, reliability
 
 SCORED_METHODS = ("cardiomm", "sense")
 HELD_BACK_SEED = 3
+MOST_FRAMES = 12
+"""Frames that are judged of a longer series, from its beginning: more cost time and memory and say little more."""
 
 
 def slice_reliability(
@@ -47,9 +49,12 @@ def slice_reliability(
     """
     if arm.method not in SCORED_METHODS:
         return None
+    if len(kspace) > MOST_FRAMES:
+        # maps that frames share would differ from those of the whole series, so its images are not taken
+        image = None
     return reliability(
-        kspace,
-        mask.sampled,
+        kspace[:MOST_FRAMES],
+        mask.sampled[:MOST_FRAMES],
         method=arm.method,
         metadata=arm_metadata(arm, job=job, n_calibration=mask.n_calibration),
         rng=np.random.default_rng(HELD_BACK_SEED if mask.seed is None else (HELD_BACK_SEED, mask.seed)),

@@ -228,7 +228,10 @@ def reconstruct_slices(
     reach = neighboring_slices(config)
     for index in range(n_slices):
         window = range(max(0, index - reach), min(n_slices, index + reach + 1))
-        whole = region.pad(np.concatenate([source.read_slice(z) for z in window], axis=1))
+        # joined only where there are neighbors: a second copy of one slice can be a gigabyte
+        read = [source.read_slice(z) for z in window]
+        whole = region.pad(read.pop() if len(read) == 1 else np.concatenate(read, axis=1))
+        read.clear()
         kspace = remove_readout_oversampling(whole, oversampling)
         if not any(run.mask is not None and run.mask.whole_readout for run in arms):
             whole = kspace  # frees what no arm needs
