@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cohort.records import MeasurementFailed
 from flows.arms import CINE, ArmMask, Described, arm_metadata
 from flows.config import Arm, ValidationConfig
+from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.cardiomm.prompts import TextEncoder
 from recon.reliability import ReliabilityResult, merge_slices, reliability
+from recon.reliability_model import load_reliability_model
 
 SCORED_METHODS = ("cardiomm", "sense")
 HELD_BACK_SEED = 3
@@ -45,10 +48,11 @@ def slice_reliability(
     Raises
     ------
     MeasurementFailed
-        Too few lines to keep some back.
+        Too few lines to keep some back, or a network that the score was not fitted to.
     """
     if arm.method not in SCORED_METHODS:
         return None
+    refuse_other_weights(arm.method, config)
     if len(kspace) > MOST_FRAMES:
         # maps that frames share would differ from those of the whole series, so its images are not taken
         image = None
@@ -64,6 +68,16 @@ def slice_reliability(
         shared_maps=job.modality == CINE,
         encoder=encoder,
     )
+
+
+def refuse_other_weights(method: str, config: ValidationConfig) -> None:
+    """A score says nothing of weights that it was not fitted to."""
+    fitted = load_reliability_model(method).notes.get("reconstruction_weights_sha256")
+    if fitted and weights_sha256(config.reconstruction.weights or SHIPPED_WEIGHTS) != fitted:
+        raise MeasurementFailed(
+            f"the score was fitted to CardioMM weights {fitted[:12]}, not to these; fit it anew with "
+            "benchmarks/reliability.py --fit"
+        )
 
 
 def reliability_entry(results: Sequence[ReliabilityResult] = (), *, problem: str = "") -> dict[str, Any]:
