@@ -26,7 +26,7 @@ class RiskCoverage:
         Mean of ``risk`` and of ``oracle`` over all coverages (AURC); less is better.
     gain : float
         ``(random - area) / (random - oracle_area)``: 1 for the oracle, 0 for no information, negative for worse than
-        none; NaN if all errors are equal.
+        none; NaN if all errors are equal (or differ by less than can be divided).
     n : int
     """
 
@@ -76,7 +76,7 @@ def risk_coverage(error: ArrayLike, score: ArrayLike) -> RiskCoverage:
     risk = np.cumsum(shared[np.argsort(scores, kind="stable")]) / count
     oracle = np.cumsum(np.sort(errors)) / count
     mean, area, best = float(errors.mean()), float(risk.mean()), float(oracle.mean())
-    varies = float(np.ptp(errors)) > 0
+    varies = mean > best  # not the spread: subnormal errors have one, and still no mean that differs
     return RiskCoverage(
         coverage=count / n,
         risk=risk,

@@ -25,6 +25,12 @@ def test_order_of_the_input_does_not_matter(error: np.ndarray, score: np.ndarray
     np.testing.assert_allclose(shuffled.risk, curve.risk, atol=1e-9)
 
 
+def test_errors_that_differ_by_less_than_can_be_divided_have_no_gain() -> None:
+    curve = risk_coverage([5e-324, *[0.0] * 11], np.zeros(12))
+    assert np.isnan(curve.gain)
+    np.testing.assert_array_equal(curve.risk, 0)
+
+
 def test_three_cases_by_hand() -> None:
     curve = risk_coverage([3.0, 1.0, 2.0], [0.1, 0.5, 0.9])
     np.testing.assert_allclose(curve.coverage, [1 / 3, 2 / 3, 1])
