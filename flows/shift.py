@@ -30,12 +30,13 @@ def middle_slices(jobs: Iterable[ScanJob], config: ValidationConfig) -> Iterator
 
     Reading is all that is done: nothing is reconstructed.
     """
-    arms = [arm for arm in dict.fromkeys((arm.pattern, arm.acceleration) for arm in config.arms()) if arm[0]]
-    by_mask = {key: next(a for a in config.arms() if (a.pattern, a.acceleration) == key) for key in arms}
+    one_each: dict[tuple[str, float], Arm] = {}
+    for arm in config.arms():
+        one_each.setdefault((arm.pattern, arm.acceleration), arm)
+    arms = list(one_each.values())
     for number, job in enumerate(jobs):
-        arm = by_mask[arms[number % len(arms)]]
         try:
-            scan = _middle_slice(job, arm, config)
+            scan = _middle_slice(job, arms[number % len(arms)], config)
         except (CardioValError, ValueError):
             continue  # the reconstruction stage says why, for the same reason
         yield scan

@@ -19,7 +19,8 @@ from cohort.synthetic.render import render_cine, render_mapping
 from flows.cohort_training import CohortData, measured_data
 from flows.learning_curves import draw_learning_curves
 from recon.cardiomm.checkpoint import weights_sha256
-from recon.cardiomm.prompts import ClipEncoder, TextEncoder
+from recon.cardiomm.encoders import ClipEncoder
+from recon.cardiomm.prompts import TextEncoder
 from recon.training import SIZES, Progress, TrainingOptions, joined_team, train_cardiomm
 from recon.training_data import Sampling, SimulatedData, TrainingData, TrainingImage
 from recon.training_mixture import MixedData

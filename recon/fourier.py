@@ -98,15 +98,20 @@ def remove_readout_oversampling(kspace: NDArray[np.complex64], factor: int) -> N
     if factor == 1:
         return kspace.astype(np.complex64, copy=False)
     kept = n_readout // factor
-    block = center_slice(n_readout, kept)
-    out = np.empty((*kspace.shape[:-1], kept), np.complex64)
-    rows_in, rows_out = kspace.reshape(-1, n_readout), out.reshape(-1, kept)
+    return readout_window(kspace, center_slice(n_readout, kept).start, kept)
+
+
+def readout_window(kspace: NDArray[np.complex64], start: int, length: int) -> NDArray[np.complex64]:
+    """K-space (..., length) of the columns from ``start`` of the image; exact where the readout is fully sampled."""
+    n_readout = kspace.shape[-1]
+    out = np.empty((*kspace.shape[:-1], length), np.complex64)
+    rows_in, rows_out = kspace.reshape(-1, n_readout), out.reshape(-1, length)
     step = max(1, 2**22 // n_readout)  # bounds the extra memory to some tens of MB
-    for start in range(0, len(rows_in), step):
-        part = scipy.fft.ifftshift(rows_in[start : start + step].astype(np.complex64, copy=False), axes=-1)
-        image = scipy.fft.fftshift(scipy.fft.ifft(part, norm="ortho"), axes=-1)[:, block]
+    for first in range(0, len(rows_in), step):
+        part = scipy.fft.ifftshift(rows_in[first : first + step].astype(np.complex64, copy=False), axes=-1)
+        image = scipy.fft.fftshift(scipy.fft.ifft(part, norm="ortho"), axes=-1)[:, start : start + length]
         back = scipy.fft.fft(scipy.fft.ifftshift(image, axes=-1), norm="ortho")
-        rows_out[start : start + step] = scipy.fft.fftshift(back, axes=-1)
+        rows_out[first : first + step] = scipy.fft.fftshift(back, axes=-1)
     return out
 
 

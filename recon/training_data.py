@@ -19,7 +19,7 @@ from torch import Tensor
 from cohort.synthetic.acquisition import Receiver, acquire, interpolate_object
 from recon.cardiomm.network import Family
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN, HashedNgramEncoder, TextEncoder, metadata_text, undersampling_text
-from recon.fourier import ifft2c
+from recon.fourier import ifft2c, readout_window
 from recon.sampling import undersampling_mask
 
 MASK_FRAMES = 12
@@ -404,12 +404,3 @@ def random_readout_window(
     if pattern == "ktRadial" or length >= nx:
         return kspace
     return readout_window(kspace, int(rng.integers(0, nx - length + 1)), length)
-
-
-def readout_window(kspace: NDArray[np.complex64], start: int, length: int) -> NDArray[np.complex64]:
-    """K-space (..., ny, length) of the columns from ``start`` of the image; exact where the readout is fully sampled."""
-    axis = {"axes": -1}
-    image = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, **axis), norm="ortho"), **axis)
-    cut = image[..., start : start + length]
-    back = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(cut, **axis), norm="ortho"), **axis)
-    return back.astype(np.complex64)

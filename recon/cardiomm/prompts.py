@@ -13,8 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from recon.cardiomm.encoders import ClipEncoder as ClipEncoder
-
 ENCODER_WIDTH = 512
 N_BUCKETS = 4096
 NGRAM_LENGTHS = (3, 4, 5)

@@ -13,9 +13,9 @@ from skimage.metrics import structural_similarity
 from recon import training
 from recon.cardiomm.checkpoint import load_cardiomm, read_checkpoint
 from recon.cardiomm.network import CardioMM
-from recon.fourier import fft2c, ifft2c
+from recon.fourier import fft2c, ifft2c, readout_window
 from recon.training import TrainingOptions, loss_of, next_batch, read_state, ssim, train_cardiomm
-from recon.training_data import Batch, SimulatedData, readout_window, simulate
+from recon.training_data import Batch, SimulatedData, simulate
 
 
 def train(images: SimulatedData, options: TrainingOptions, folder: Path, **more: Any) -> dict[str, Any]:
