@@ -1,7 +1,6 @@
 """What is measured on one scan? Phenotypes, image quality and overlap of every arm, as rows of the one tidy table."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,77 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.atomic import replacing
-from cohort.cmrxrecon import read_times_ms
 from cohort.fingerprint import file_sha256
 from cohort.images import read_image, read_labels
-from cohort.phenotypes import VOCABULARY
 from cohort.records import CardioValError
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE
+from flows.measure_cine import measure_cine, planned_of_cine
+from flows.measure_map import HEART_MARGIN_MM, MAP_NAME, measure_map
+from flows.measured_values import Measured, Value, failed, row_of
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
-from phenotyping.biomarkers import myocardial_t1, myocardial_t2
-from phenotyping.quality_control import overall, quality_control
-from phenotyping.relaxometry import fit_decay, fit_inversion_recovery
-from phenotyping.volumes import VentricularVolumes, measure_volumes
-from phenotyping.wall_thickness import thickness_of_frame
 from recon.metrics import heart_box, heart_scores, official_scores
 
 MEASUREMENT_VERSION = 4
-VOLUME_NAMES = [
-    "lv_edv_ml",
-    "lv_esv_ml",
-    "lv_sv_ml",
-    "lv_ef_percent",
-    "lv_co_l_min",
-    "lv_mass_g",
-    "rv_edv_ml",
-    "rv_esv_ml",
-    "rv_sv_ml",
-    "rv_ef_percent",
-]
-WALL_NAMES = ("max_wall_thickness_mm", "mean_wall_thickness_mm")
-MAP_NAME = {"T1 mapping": "t1_ms", "T2 mapping": "t2_ms"}
 QUALITY_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "nmse": "nmse"}
 HEART_NAMES = {"psnr": "heart_psnr_db", "ssim": "heart_ssim"}
 DICE_NAMES = {"dice_lv": 1, "dice_myocardium": 2, "dice_rv": 3}
-HEART_MARGIN_MM = 20.0
 TRUTH = "truth"
-MIN_FRAMES_FOR_OUTPUT = 6
-
-
-@dataclass(frozen=True)
-class Value:
-    """One measurement: a number, or the reason why there is none."""
-
-    phenotype: str
-    value: float
-    status: str = "ok"
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A place of a scan worth showing: phase ED, ES or map, its slice, the image (y, x) and its labels."""
-
-    phase: str
-    slice: int
-    image: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What one arm of one scan gave."""
-
-    values: tuple[Value, ...]
-    pictures: tuple[Picture, ...] = ()
 
 
 def planned(modality: str, *, n_frames: int) -> list[str]:
     """Phenotypes that a scan of this modality should give; cardiac output needs a whole cycle."""
     if modality == CINE:
-        names = [*VOLUME_NAMES, *WALL_NAMES]
-        return names if n_frames >= MIN_FRAMES_FOR_OUTPUT else [name for name in names if name != "lv_co_l_min"]
+        return planned_of_cine(n_frames=n_frames)
     return [MAP_NAME[modality]] if modality in MAP_NAME else []
 
 
@@ -189,98 +139,6 @@ def measure_arm(
     return Measured((*values, *measured.values, *overlap_values(labels, reference)), measured.pictures)
 
 
-def measure_cine(
-    image: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    *,
-    recon: Mapping[str, Any],
-    spacing: tuple[float, float, float],
-    at: Mapping[str, int],
-) -> Measured:
-    """Volumes, function, mass and wall thickness; quality control warns but never drops."""
-    rate = recon["info"].get("HeartRate")
-    volumes = measure_volumes(
-        labels,
-        spacing_mm=spacing,
-        frame_time_s=recon["geometry"]["frame_time_s"],
-        heart_rate_bpm=float(rate) if rate else None,
-    )
-    findings = quality_control(labels, spacing_mm=spacing, volumes=volumes)
-    warning = "" if overall(findings) == "pass" else "; ".join(f.reason for f in findings if f.status != "pass")
-    names = planned(CINE, n_frames=len(labels))
-    values = [volume_value(volumes, name, warning) for name in VOLUME_NAMES if name in names]
-    try:
-        wall = thickness_of_frame(
-            upright(labels[volumes.ed_frame]), spacing_mm=upright_spacing(spacing), convention="corrected"
-        )
-        values += [
-            checked("max_wall_thickness_mm", wall.global_max_mm, warning),
-            checked("mean_wall_thickness_mm", wall.global_mean_mm, warning),
-        ]
-    except CardioValError as problem:
-        values += failed(WALL_NAMES, one_line(problem))
-    middle = middle_slice(labels[volumes.ed_frame])
-    pictures = [
-        Picture(phase, z, image[frame, z], labels[frame, z])
-        for phase, frame in (("ED", volumes.ed_frame), ("ES", volumes.es_frame))
-        for z in [at.get(phase, middle)]
-    ]
-    return Measured(tuple(values), tuple(pictures))
-
-
-def volume_value(volumes: VentricularVolumes, name: str, warning: str) -> Value:
-    """One field of the volumes with quality control's word, or the reason why there is none."""
-    number = getattr(volumes, name)
-    if number is None:
-        return Value(name, math.nan, "failed", volumes.reasons.get(name, "could not be measured"))
-    return checked(name, number, warning)
-
-
-def checked(name: str, number: float, warning: str) -> Value:
-    """A value, with a warning where quality control or the plausible range give one."""
-    known = VOCABULARY[name]
-    reasons = [warning] if warning else []
-    if not known.plausible_low <= number <= known.plausible_high:
-        reasons.append(f"outside the plausible range {known.plausible_low:g} to {known.plausible_high:g} {known.unit}")
-    return Value(name, float(number), "warn" if reasons else "ok", "; ".join(reasons))
-
-
-def measure_map(
-    job: ScanJob,
-    series: NDArray[np.float32],
-    labels: NDArray[np.uint8],
-    *,
-    spacing: tuple[float, float, float],
-    at: Mapping[str, int],
-) -> Measured:
-    """Myocardial T1 or T2: fit around the heart, median of the middle of the wall."""
-    name = MAP_NAME[job.modality]
-    times = read_times_ms(job.path)
-    box = heart_box(labels, margin_px=round(HEART_MARGIN_MM / spacing[1]))
-    rows, columns = (np.flatnonzero(box.any(axis=axis)) for axis in (1, 0))
-    whole = np.full(series.shape[1:], np.nan, dtype=np.float64)
-    sd = np.full(series.shape[1:], np.nan, dtype=np.float64)
-    if len(rows):
-        part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        for z in range(series.shape[1]):
-            signal = np.moveaxis(series[: len(times), z, part[0], part[1]], 0, -1)
-            if name == "t1_ms":
-                recovery = fit_inversion_recovery(signal, times[:, z])
-                fitted, fitted_sd = recovery.t1_ms, recovery.t1_sd_ms
-            else:
-                decay = fit_decay(signal, times[:, z])
-                fitted, fitted_sd = decay.t_ms, decay.t_sd_ms
-            whole[z][part], sd[z][part] = fitted, fitted_sd
-    if name == "t1_ms":
-        region = myocardial_t1(whole, labels[0], spacing_mm=spacing, t1_sd_ms=sd)
-    else:
-        # two unknowns and three preparation times: a single pixel's uncertainty is too rough to exclude pixels by
-        region = myocardial_t2(whole, labels[0], spacing_mm=spacing)
-    z = at.get("map", middle_slice(labels[0]))
-    value = checked(name, region.median_ms, region.reason)
-    return Measured((value,), (Picture("map", z, whole[z].astype(np.float32), labels[0, z]),))
-
-
 def quality_values(
     reference: Reference, image: NDArray[np.float32], spacing: tuple[float, float, float]
 ) -> list[Value]:
@@ -359,27 +217,3 @@ def save_pictures(
             path,
             {**entry, "path": f"pictures/{path.name}", "phase": picture.phase, "slice": picture.slice, "arm": arm},
         )
-
-
-def middle_slice(labels: NDArray[np.uint8]) -> int:
-    """The middle one of the slices that show the left ventricle."""
-    slices = np.flatnonzero((labels == 1).any(axis=(1, 2)))
-    return int(slices[len(slices) // 2]) if len(slices) else labels.shape[0] // 2
-
-
-def failed(names: Any, reason: str) -> list[Value]:
-    """A failed value for every name."""
-    return [Value(name, math.nan, "failed", reason) for name in names]
-
-
-def row_of(value: Value) -> dict[str, Any]:
-    """The measurement's columns; a missing number is None, which JSON can hold."""
-    number = value.value if math.isfinite(value.value) else None
-    status = value.status if number is not None else "failed"
-    return {
-        "phenotype": value.phenotype,
-        "unit": VOCABULARY[value.phenotype].unit,
-        "value": number,
-        "status": status,
-        "reason": value.reason or ("" if number is not None else "the result is not a finite number"),
-    }

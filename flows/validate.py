@@ -24,7 +24,8 @@ from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
 from flows.caching import is_complete, read_manifest, stage_key
 from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
-from flows.measure import MIN_FRAMES_FOR_OUTPUT, measure_scan, measurement_key, planned
+from flows.measure import measure_scan, measurement_key, planned
+from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
 from flows.outcome import Failure, margins_of, write_results
 from flows.provenance import device_name, provenance
 from flows.shift import middle_slices, shift_rows

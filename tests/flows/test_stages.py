@@ -7,7 +7,8 @@ import pytest
 
 from cohort.records import ConfigProblem, UnreadableFile
 from flows.config import Reconstruction, ValidationConfig
-from flows.measure import Value, dice, middle_slice, planned, row_of
+from flows.measure import dice, planned
+from flows.measured_values import Value, middle_slice, row_of
 from flows.stages import readout_oversampling, text_encoder, upright, upright_spacing
 
 HERE = Path("scan.mat")
