@@ -1,29 +1,32 @@
 """What are T1, T2, T2* or T1rho in each pixel of a mapping series?
 
-Both fits are variable projections: for a given decay time the linear parameters are closed form, so that one search in
-x = ln T is left: a coarse grid of decays (one matrix product), then Gauss-Newton with Kaufman's projected derivative
-(Golub and Pereyra, doi 10.1088/0266-5611/19/2/201; Barral et al., doi 10.1002/mrm.22497). All pixels at once, float64.
+Every fit is a variable projection (`phenotyping.projection`), of all pixels at once, in float64.
 """
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohort.records import MeasurementFailed
+from phenotyping import projection
+from phenotyping.polarity import Candidates, fit_magnitudes
+from phenotyping.projection import Curve, Problem, Projection
 
 Array = NDArray[np.float64]
 
 #: decay times searched, ms; a fit that ends at an edge has failed
 T1_STAR_RANGE_MS: Final = (20.0, 8000.0)
 DECAY_RANGE_MS: Final = (1.0, 3000.0)
-GRID_POINTS: Final = 80
-ITERATIONS: Final = 25
-TOLERANCE: Final = 1e-10
-CHUNK_PIXELS: Final = 32768
+#: samples of a chunk stay in the cache of a processor
+CHUNK_PIXELS: Final = 2048
+#: a magnitude of this many noise SDs is 3 % above the signal: E|S + n| = S (1 + 1 / (2 SNR^2)), Gudbjartsson and
+#: Patz, doi 10.1002/mrm.1910340618
+TRUNCATE_AT_SNR: Final = 4.0
 
 
 class FitStatus(IntEnum):
@@ -34,14 +37,16 @@ class FitStatus(IntEnum):
     NO_SIGNAL = 2
     AT_BOUND = 3
     IMPLAUSIBLE = 4
+    TOO_FEW_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class InversionRecoveryFit:
     """Maps of S(t) = A - B exp(-t / T1*); NaN where `status` is not `FitStatus.OK`.
 
-    `residual_sd` has the unit of the signal; it and `t1_sd_ms` are NaN for three times (nothing left to judge by).
-    `n_inverted` is the number of early samples taken as negative.
+    `residual_sd` has the unit of the signal; it and `t1_sd_ms` are NaN where the samples are no more than the unknowns
+    (nothing left to judge by). `n_inverted` is the number of early samples taken as negative. `r2` is 1 - residual /
+    variance of the signed samples about their mean.
     """
 
     t1_ms: Array
@@ -50,19 +55,38 @@ class InversionRecoveryFit:
     b: Array
     residual_sd: Array
     t1_sd_ms: Array
+    r2: Array
     n_inverted: NDArray[np.int16]
     status: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
+class SaturationRecoveryFit:
+    """Maps of S(t) = M0 (1 - efficiency exp(-t / T1)); NaN where `status` is not `FitStatus.OK`."""
+
+    t1_ms: Array
+    m0: Array
+    efficiency: Array
+    residual_sd: Array
+    t1_sd_ms: Array
+    r2: Array
+    status: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
 class DecayFit:
-    """Maps of S(t) = amplitude exp(-t / T) + offset; NaN where `status` is not `FitStatus.OK`."""
+    """Maps of S(t) = amplitude exp(-t / T) + offset; NaN where `status` is not `FitStatus.OK`.
+
+    `n_samples` is the number of times used, fewer than given only where samples under the noise floor were left out.
+    """
 
     t_ms: Array
     amplitude: Array
     offset: Array
     residual_sd: Array
     t_sd_ms: Array
+    r2: Array
+    n_samples: NDArray[np.int16]
     status: NDArray[np.uint8]
 
 
@@ -72,23 +96,34 @@ def fit_inversion_recovery(
     *,
     look_locker: bool = True,
     signed: bool = False,
+    efficiency: float | None = None,
+    polarities: Candidates = "near",
+    device: str | None = None,
 ) -> InversionRecoveryFit:
-    """Fit the three-parameter inversion recovery S(t) = A - B exp(-t / T1*) to every pixel.
+    """Fit an inversion recovery S(t) = A - B exp(-t / T1*) to every pixel.
 
-    With the Look-Locker correction T1 = T1* (B / A - 1) (Deichmann and Haase, doi 10.1016/0022-2364(92)90187-D; MOLLI:
-    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Magnitudes lost their sign: with the smallest sample at k,
-    the first k - 1, k, k + 1 or k + 2 samples are taken as negative; each choice is fitted to the end, the best kept.
+    With the Look-Locker correction T1 = T1* (B / A - 1) (Deichmann and Haase, doi 10.1016/0022-2364(92)90347-A; MOLLI:
+    Messroghli et al., doi 10.1002/mrm.20110), else T1 = T1*. Magnitudes lost their sign: the first p samples are taken
+    as negative, every candidate p is fitted to the end, the smallest residual is kept. With the smallest sample at k
+    the candidates are k - 1, k, k + 1 and k + 2, or all.
 
     Parameters
     ----------
     signal
         `(..., n_times)`, any unit. Times need not be sorted.
     inversion_times_ms
-        `(n_times,)`, ms, at least three different ones.
+        `(n_times,)`, ms, at least three different ones (two with `efficiency`); infinity is an image without inversion.
     look_locker
         Correct for the readout's effect on recovery.
     signed
-        The samples carry their sign (phase-sensitive restoration); no polarity is searched.
+        The samples carry their sign (see `phenotyping.phase.restore_sign`); no polarity is searched.
+    efficiency
+        Known inversion efficiency f: two unknowns, S = A (1 - 2 f exp(-t / T1)); None fits it as a third one. Only
+        without `look_locker`.
+    polarities
+        ``near``: four candidates; ``all``: 0 to n_times.
+    device
+        None computes with numpy; a torch device such as ``cuda`` runs the same lines there.
 
     Returns
     -------
@@ -97,19 +132,87 @@ def fit_inversion_recovery(
     Raises
     ------
     MeasurementFailed
-        For too few or non-finite times, or a last axis of another length.
+        For too few or negative times, a last axis of another length, or an efficiency with the Look-Locker correction.
     """
-    samples, times = _checked(signal, inversion_times_ms, minimum=3)
+    if efficiency is not None and look_locker:
+        raise MeasurementFailed(
+            "a known inversion efficiency leaves nothing from which the Look-Locker correction could be found; "
+            "give look_locker=False with it"
+        )
+    curve = Curve(constant=True) if efficiency is None else Curve(1.0, -2.0 * efficiency)
+    samples, times = _checked(signal, inversion_times_ms, minimum=curve.n_parameters)
     order = np.argsort(times, kind="stable")
     parts = [
-        _fit_recovery(chunk[:, order], times[order], look_locker=look_locker, signed=signed)
-        for chunk in _chunks(samples)
+        _fit_recovery(
+            chunk[:, order],
+            times[order],
+            curve,
+            look_locker=look_locker,
+            polarities="none" if signed else polarities,
+            device=device,
+        )
+        for chunk in _chunks(samples, device)
     ]
     return InversionRecoveryFit(**_joined(parts, np.shape(signal)[:-1]))
 
 
-def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *, offset: bool = False) -> DecayFit:
+def fit_saturation_recovery(
+    signal: NDArray[Any],
+    saturation_times_ms: Sequence[float] | NDArray[Any],
+    *,
+    efficiency: float | None = None,
+    device: str | None = None,
+) -> SaturationRecoveryFit:
+    """Fit a saturation recovery (SASHA) S(t) = M0 (1 - c exp(-t / T1)) to every pixel.
+
+    There is no Look-Locker correction, because every image follows its own saturation (Chow et al., doi
+    10.1002/mrm.24878). Three unknowns are free of the readout's effect on c, two (c known) are more precise.
+
+    Parameters
+    ----------
+    signal
+        `(..., n_times)`, any unit; no sample is taken as negative.
+    saturation_times_ms
+        `(n_times,)`, ms; infinity is the anchor image without saturation.
+    efficiency
+        Known saturation efficiency c, 1 for perfect saturation; None fits it as a third unknown.
+    device
+        As in `fit_inversion_recovery`.
+
+    Raises
+    ------
+    MeasurementFailed
+        For too few or negative times, or a last axis of another length.
+    """
+    curve = Curve(constant=True) if efficiency is None else Curve(1.0, -efficiency)
+    samples, times = _checked(signal, saturation_times_ms, minimum=curve.n_parameters)
+    parts = [
+        _fit_recovery(chunk, times, curve, look_locker=False, polarities="none", device=device)
+        for chunk in _chunks(samples, device)
+    ]
+    maps = _joined(parts, np.shape(signal)[:-1])
+    return SaturationRecoveryFit(
+        m0=maps["a"],
+        efficiency=maps["b"] / maps["a"],
+        **{name: maps[name] for name in ("t1_ms", "residual_sd", "t1_sd_ms", "r2", "status")},
+    )
+
+
+def fit_decay(
+    signal: NDArray[Any],
+    times_ms: Sequence[float] | NDArray[Any],
+    *,
+    offset: bool = False,
+    noise_sd: float | None = None,
+    noise_floor: Literal["truncate", "subtract"] | None = None,
+    device: str | None = None,
+) -> DecayFit:
     """Fit S(t) = amplitude exp(-t / T) (+ offset) to every pixel: T2, T2*, T1rho.
+
+    Magnitudes never fall below the noise floor, so that short T2* reads too long. ``truncate`` leaves out a sample below
+    four noise SDs and all later ones (He et al., doi 10.1002/mrm.21711). ``subtract`` replaces the magnitude M by
+    sqrt(M^2 - 2 SD^2), because E(M^2) = S^2 + 2 SD^2 (Gudbjartsson and Patz, doi 10.1002/mrm.1910340618), signed where
+    the square falls below 0; for a root sum of squares of L coils give SD sqrt(L).
 
     Parameters
     ----------
@@ -120,6 +223,12 @@ def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *,
         offset four (T2-prepared images hold T1 recovery, which the offset takes up; three points cannot tell).
     offset
         Fit a constant as well.
+    noise_sd
+        SD of the noise of the real (or imaginary) part, in the unit of the signal.
+    noise_floor
+        ``truncate``, ``subtract`` or None (magnitudes as they are); needs `noise_sd`.
+    device
+        As in `fit_inversion_recovery`.
 
     Returns
     -------
@@ -128,178 +237,113 @@ def fit_decay(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *,
     Raises
     ------
     MeasurementFailed
-        For too few or non-finite times, or a last axis of another length.
+        For too few or negative times, a last axis of another length, or a noise floor without a noise SD above 0.
     """
+    if noise_floor is not None and not (noise_sd is not None and noise_sd > 0):
+        raise MeasurementFailed(f"noise_floor={noise_floor!r} needs noise_sd above 0, got {noise_sd}")
+    curve = Curve(constant=offset)
     samples, times = _checked(signal, times_ms, minimum=4 if offset else 2)
-    parts = [_fit_decay(chunk, times, offset=offset) for chunk in _chunks(samples)]
+    if np.isinf(times).any():
+        raise MeasurementFailed("a decay has no sample at infinite time; leave that image out")
+    kept = None
+    if noise_floor == "subtract" and noise_sd is not None:
+        square = samples**2 - 2 * noise_sd**2
+        samples = np.sign(square) * np.sqrt(np.abs(square))
+    elif noise_floor == "truncate" and noise_sd is not None:
+        order = np.argsort(times, kind="stable")
+        samples, times = samples[:, order], times[order]
+        kept = np.logical_and.accumulate(~(samples < TRUNCATE_AT_SNR * noise_sd), axis=1)
+    chunks = _chunks(samples, device)
+    keeps = [None] * len(chunks) if kept is None else _chunks(kept, device)
+    parts = [_fit_decay(one, times, curve, keep, device=device) for one, keep in zip(chunks, keeps, strict=True)]
     return DecayFit(**_joined(parts, np.shape(signal)[:-1]))
 
 
 # --- one chunk of pixels -------------------------------------------------------------------------------------------
 
 
-def _fit_recovery(signal: Array, times: Array, *, look_locker: bool, signed: bool) -> dict[str, NDArray[Any]]:
-    n = times.size
+def _fit_recovery(
+    signal: Array, times: Array, curve: Curve, *, look_locker: bool, polarities: Candidates, device: str | None
+) -> dict[str, NDArray[Any]]:
     status, scaled, scale = _usable(signal, constant_is_signal=False)
-    smallest = np.argmin(np.abs(scaled), axis=1)
-    # a column a choice of polarity; candidates clipped to 0..n repeat each other, which costs time only
-    inverted = np.zeros((len(scaled), 1), np.int64) if signed else np.clip(smallest[:, None] + np.arange(-1, 3), 0, n)
-    n_choices = inverted.shape[1]
-    flips = np.where(np.arange(n) < inverted.reshape(-1, 1), -1.0, 1.0)
-    trial = flips * np.repeat(scaled, n_choices, axis=0)
-    found = _project(trial, times, constant=True, wanted_sign=0 if signed else -1, bounds=T1_STAR_RANGE_MS)
-    good = _recovers(found, look_locker=look_locker)
-    cost = np.where(good, found["rss"], 1e6 + found["rss"]).reshape(-1, n_choices)
-    rows = np.argmin(cost, axis=1) + np.arange(len(scaled)) * n_choices
-    best = {name: values[rows] for name, values in found.items()}
-    a, b, t_star = best["constant"], -best["slope"], best["t"]
-    status[(status == FitStatus.OK) & best["at_bound"]] = FitStatus.AT_BOUND
-    status[(status == FitStatus.OK) & ~good[rows]] = FitStatus.IMPLAUSIBLE
-    safe_a = np.where(a == 0, 1.0, a)
-    t1 = t_star * (b / safe_a - 1) if look_locker else t_star
-    if look_locker:  # gradient of T1 in (ln T1*, A, slope = -B)
-        gradient = (t1, -t_star * b / safe_a**2, -t_star / safe_a)
-    else:
-        gradient = (t_star, np.zeros_like(a), np.zeros_like(a))
-    residual_sd = _residual_sd(best["rss"], n - 3)
-    t1_sd = residual_sd * _unit_sd(best, times, gradient, constant=True)
+    y, shared = _moved(scaled, times, curve, T1_STAR_RANGE_MS, device)
+
+    def good(found: Projection) -> Any:
+        a, b = _a_and_b(found, curve)
+        return (a * b > 0) & (abs(b) > abs(a)) if look_locker else a * b > 0
+
+    best, inverted, total = fit_magnitudes(y, shared, candidates=polarities, good=good)
+    sound = _back(good(best))
+    status[(status == FitStatus.OK) & _back(best.at_bound)] = FitStatus.AT_BOUND
+    status[(status == FitStatus.OK) & ~sound] = FitStatus.IMPLAUSIBLE
+    gradient = _t1_gradient(best, curve, look_locker=look_locker)
+    unit_sd = _back(projection.unit_sd(best, shared, gradient))
+    a, b = (_back(values) for values in _a_and_b(best, curve))
+    rss, t_star = _back(best.rss), _back(best.t)
+    residual_sd = _residual_sd(rss, times.size - curve.n_parameters)
     maps: dict[str, NDArray[Any]] = {
-        "t1_ms": t1,
+        "t1_ms": t_star * (b / np.where(a == 0, 1.0, a) - 1) if look_locker else t_star,
         "t1_star_ms": t_star,
         "a": a * scale,
         "b": b * scale,
         "residual_sd": residual_sd * scale,
-        "t1_sd_ms": t1_sd,
+        "t1_sd_ms": residual_sd * unit_sd,
+        "r2": _r2(rss, _back(total)),
     }
     maps = _blank(maps, status)
-    chosen = inverted.reshape(-1)[rows]
-    maps["n_inverted"] = np.where(status == FitStatus.OK, chosen, 0).astype(np.int16)
+    maps["n_inverted"] = np.where(status == FitStatus.OK, _back(inverted), 0).astype(np.int16)
     maps["status"] = status
     return maps
 
 
-def _recovers(found: dict[str, Array], *, look_locker: bool) -> NDArray[np.bool_]:
-    """A and B of one sign; with the Look-Locker correction also |B| > |A|, or T1 would not be positive."""
-    a, b = found["constant"], -found["slope"]
-    return (a * b > 0) & (np.abs(b) > np.abs(a)) if look_locker else a * b > 0
+def _a_and_b(found: Projection, curve: Curve) -> tuple[Any, Any]:
+    """A and B of A - B exp(-t / T)."""
+    return (found.constant, -found.slope) if curve.constant else (found.slope, -curve.factor * found.slope)
 
 
-def _fit_decay(signal: Array, times: Array, *, offset: bool) -> dict[str, NDArray[Any]]:
-    status, scaled, scale = _usable(signal, constant_is_signal=not offset)
-    best = _project(scaled, times, constant=offset, wanted_sign=1, bounds=DECAY_RANGE_MS)
-    status[(status == FitStatus.OK) & best["at_bound"]] = FitStatus.AT_BOUND
-    status[(status == FitStatus.OK) & (best["slope"] <= 0)] = FitStatus.IMPLAUSIBLE
-    residual_sd = _residual_sd(best["rss"], times.size - (3 if offset else 2))
-    zero = np.zeros_like(scale)
-    maps: dict[str, NDArray[Any]] = {
-        "t_ms": best["t"],
-        "amplitude": best["slope"] * scale,
-        "offset": best["constant"] * scale,
-        "residual_sd": residual_sd * scale,
-        "t_sd_ms": residual_sd * _unit_sd(best, times, (best["t"], zero, zero), constant=offset),
-    }
-    maps = _blank(maps, status)
-    maps["status"] = status
-    return maps
+def _t1_gradient(found: Projection, curve: Curve, *, look_locker: bool) -> tuple[Any, Any, Any]:
+    """Gradient of T1 in (ln T1*, constant, slope)."""
+    zero = 0 * found.t
+    if not look_locker:
+        return found.t, zero, zero
+    a, b = _a_and_b(found, curve)
+    a = a + (a == 0)
+    return found.t * (b / a - 1), -found.t * b / a**2, -found.t / a
 
 
-# --- variable projection -------------------------------------------------------------------------------------------
-
-
-def _project(
-    signal: Array, times: Array, *, constant: bool, wanted_sign: int, bounds: tuple[float, float]
+def _fit_decay(
+    signal: Array, times: Array, curve: Curve, kept: NDArray[np.bool_] | None, *, device: str | None
 ) -> dict[str, NDArray[Any]]:
-    """Least squares of signal = constant + slope exp(-t / T), row by row.
-
-    `wanted_sign` of the slope (0: either) chooses the start on the grid; the caller checks the sign of the end.
-    """
-    low, high = np.log(bounds[0]), np.log(bounds[1])
-    grid = np.linspace(low, high, GRID_POINTS)
-    cell = grid[1] - grid[0]
-    mean = signal.mean(axis=1, keepdims=True) if constant else np.zeros((len(signal), 1))
-    y = signal - mean
-    atoms = np.exp(-times / np.exp(grid)[:, None])
-    atoms -= atoms.mean(axis=1, keepdims=True) if constant else 0.0
-    atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
-    match = y @ atoms.T
-    match = np.abs(match) if wanted_sign == 0 else wanted_sign * match
-    x = grid[np.argmax(match, axis=1)]
-    x = _refine(y, times, x, constant=constant, cell=cell, low=low, high=high)
-    e, _ = _basis(times, x, constant=constant)
-    norm2 = np.einsum("ij,ij->i", e, e)
-    slope = np.einsum("ij,ij->i", e, y) / norm2
-    residual = y - slope[:, None] * e
-    level = mean[:, 0] - slope * np.exp(-times / np.exp(x)[:, None]).mean(axis=1) if constant else np.zeros_like(slope)
-    return {
-        "t": np.exp(x),
-        "slope": slope,
-        "constant": level,
-        "rss": np.einsum("ij,ij->i", residual, residual),
-        "at_bound": (x <= low + 1e-6) | (x >= high - 1e-6),
+    status, scaled, scale = _usable(signal, constant_is_signal=not curve.constant)
+    n_used = np.full(len(signal), times.size)
+    weight = None
+    if kept is not None:
+        n_used = kept.sum(axis=1)
+        few = n_used < (4 if curve.constant else 2)
+        status[(status == FitStatus.OK) & few] = FitStatus.TOO_FEW_SAMPLES
+        weight = np.where(few[:, None], 1.0, kept)
+    y, shared = _moved(scaled, times, curve, DECAY_RANGE_MS, device)
+    weight = None if weight is None else _moved(weight, times, curve, DECAY_RANGE_MS, device)[0]
+    best = projection.fit(y, shared, sign=1, weight=weight)
+    slope, rss, t = _back(best.slope), _back(best.rss), _back(best.t)
+    status[(status == FitStatus.OK) & _back(best.at_bound)] = FitStatus.AT_BOUND
+    status[(status == FitStatus.OK) & (slope <= 0)] = FitStatus.IMPLAUSIBLE
+    zero = 0 * best.t
+    residual_sd = _residual_sd(rss, n_used - curve.n_parameters)
+    used = np.ones_like(scaled) if kept is None else kept.astype(np.float64)
+    mean = (used * scaled).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+    maps: dict[str, NDArray[Any]] = {
+        "t_ms": t,
+        "amplitude": slope * scale,
+        "offset": _back(best.constant) * scale,
+        "residual_sd": residual_sd * scale,
+        "t_sd_ms": residual_sd * _back(projection.unit_sd(best, shared, (best.t, zero, zero), weight=weight)),
+        "r2": _r2(rss, (used * (scaled - mean[:, None]) ** 2).sum(axis=1)),
     }
-
-
-def _refine(y: Array, times: Array, x: Array, *, constant: bool, cell: float, low: float, high: float) -> Array:
-    """Gauss-Newton in x = ln T with halved steps where the residual would grow; settled rows leave the loop."""
-    best = x.copy()
-    step, rss = np.zeros_like(x), np.full_like(x, np.inf)
-    rows = np.arange(len(x))
-    for _ in range(ITERATIONS):
-        trial = np.clip(best[rows] + step[rows], low, high)
-        cost, newton = _gauss_newton_step(y[rows], times, trial, constant=constant)
-        better = cost <= rss[rows]
-        best[rows] = np.where(better, trial, best[rows])
-        rss[rows] = np.where(better, cost, rss[rows])
-        step[rows] = np.where(better, np.clip(newton, -cell, cell), step[rows] / 2)
-        rows = rows[np.abs(step[rows]) > TOLERANCE]
-        if rows.size == 0:
-            break
-    return best
-
-
-def _gauss_newton_step(y: Array, times: Array, x: Array, *, constant: bool) -> tuple[Array, Array]:
-    e, d = _basis(times, x, constant=constant)
-    norm2 = np.einsum("ij,ij->i", e, e)
-    slope = np.einsum("ij,ij->i", e, y) / norm2
-    d -= (np.einsum("ij,ij->i", e, d) / norm2)[:, None] * e
-    residual = y - slope[:, None] * e
-    curvature = slope * np.einsum("ij,ij->i", d, d)
-    safe = np.where(curvature == 0, 1.0, curvature)
-    newton = np.where(curvature == 0, 0.0, np.einsum("ij,ij->i", d, residual) / safe)
-    return np.einsum("ij,ij->i", residual, residual), newton
-
-
-def _basis(times: Array, x: Array, *, constant: bool) -> tuple[Array, Array]:
-    """exp(-t / T) and its derivative in ln T, centered if a constant is fitted as well; rows are pixels."""
-    ratio = times / np.exp(x)[:, None]
-    e = np.exp(-ratio)
-    d = ratio * e
-    if constant:
-        e = e - e.mean(axis=1, keepdims=True)
-        d = d - d.mean(axis=1, keepdims=True)
-    return e, d
-
-
-def _unit_sd(best: dict[str, Array], times: Array, gradient: tuple[Array, Array, Array], *, constant: bool) -> Array:
-    """SD of a function of (ln T, constant, slope) for samples of SD 1: sqrt(g' (J'J)^-1 g), in closed form.
-
-    The linear part of (J'J)^-1 is that of a straight line on e; ln T adds its own variance, seen through the
-    shift that it causes in constant and slope.
-    """
-    x = np.log(best["t"])
-    e, d = _basis(times, x, constant=constant)
-    norm2 = np.einsum("ij,ij->i", e, e)
-    share = np.einsum("ij,ij->i", e, d) / norm2
-    slope = best["slope"]
-    d_free = d - share[:, None] * e
-    var_x = 1 / np.maximum(slope**2 * np.einsum("ij,ij->i", d_free, d_free), np.finfo(np.float64).tiny)
-    g_x, g_constant, g_slope = gradient
-    raw_e, raw_d = _basis(times, x, constant=False)
-    mean_e, mean_d = (raw_e.mean(axis=1), raw_d.mean(axis=1)) if constant else (0.0, 0.0)
-    var_linear = (g_slope - mean_e * g_constant) ** 2 / norm2 + (g_constant**2 / times.size if constant else 0.0)
-    shift_slope = slope * share
-    shift_constant = slope * mean_d - shift_slope * mean_e
-    return np.sqrt(var_linear + (g_x - g_constant * shift_constant - g_slope * shift_slope) ** 2 * var_x)
+    maps = _blank(maps, status)
+    maps["n_samples"] = n_used.astype(np.int16)
+    maps["status"] = status
+    return maps
 
 
 # --- input and output ----------------------------------------------------------------------------------------------
@@ -313,15 +357,32 @@ def _checked(signal: NDArray[Any], times_ms: Sequence[float] | NDArray[Any], *, 
         raise MeasurementFailed(
             f"signal must be (..., n_times) with one time a sample, got {np.shape(signal)} and {times.shape} times"
         )
-    if not np.isfinite(times).all() or (times < 0).any() or np.unique(times).size < minimum:
+    if np.isnan(times).any() or (times < 0).any() or np.unique(times).size < minimum:
         raise MeasurementFailed(
             f"the fit needs {minimum} or more different times, none below 0 ms; got {times.tolist()}"
         )
     return np.asarray(signal, dtype=np.float64).reshape(-1, times.size), times
 
 
-def _chunks(samples: Array) -> list[Array]:
-    return [samples[i : i + CHUNK_PIXELS] for i in range(0, max(len(samples), 1), CHUNK_PIXELS)]
+def _chunks(samples: NDArray[Any], device: str | None) -> list[NDArray[Any]]:
+    size = CHUNK_PIXELS if device is None else max(len(samples), 1)
+    return [samples[i : i + size] for i in range(0, max(len(samples), 1), size)]
+
+
+def _moved(
+    samples: Array, times: Array, curve: Curve, bounds: tuple[float, float], device: str | None
+) -> tuple[Any, Problem]:
+    """Samples as `(n_times, pixels)` where the fit is computed, and what all pixels share."""
+    columns = np.ascontiguousarray(samples.T)
+    if device is None:
+        return columns, projection.problem(times, curve, bounds)
+    torch = importlib.import_module("torch")
+    moved = torch.as_tensor(columns, device=device)
+    return moved, projection.problem(times, curve, bounds, xp=torch, like=moved)
+
+
+def _back(values: Any) -> NDArray[Any]:
+    return np.asarray(values.cpu() if hasattr(values, "cpu") else values)
 
 
 def _usable(signal: Array, *, constant_is_signal: bool) -> tuple[NDArray[np.uint8], Array, Array]:
@@ -338,8 +399,13 @@ def _usable(signal: Array, *, constant_is_signal: bool) -> tuple[NDArray[np.uint
     return status, scaled, safe
 
 
-def _residual_sd(rss: Array, degrees: int) -> Array:
-    return np.sqrt(rss / degrees) if degrees > 0 else np.full_like(rss, np.nan)
+def _residual_sd(rss: Array, degrees: int | NDArray[Any]) -> Array:
+    free = np.broadcast_to(degrees, rss.shape)
+    return np.where(free > 0, np.sqrt(rss / np.maximum(free, 1)), np.nan)
+
+
+def _r2(rss: Array, total: Array) -> Array:
+    return np.where(total > 0, 1 - rss / np.where(total > 0, total, 1.0), np.nan)
 
 
 def _blank(maps: dict[str, NDArray[Any]], status: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
