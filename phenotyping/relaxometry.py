@@ -24,9 +24,10 @@ T1_STAR_RANGE_MS: Final = (20.0, 8000.0)
 DECAY_RANGE_MS: Final = (1.0, 3000.0)
 #: samples of a chunk stay in the cache of a processor
 CHUNK_PIXELS: Final = 2048
-#: a magnitude of this many noise SDs is 3 % above the signal: E|S + n| = S (1 + 1 / (2 SNR^2)), Gudbjartsson and
+#: a magnitude of this many noise SDs is 6 % above the signal: E|S + n| = S (1 + 1 / (2 SNR^2)), Gudbjartsson and
 #: Patz, doi 10.1002/mrm.1910340618
-TRUNCATE_AT_SNR: Final = 4.0
+TRUNCATE_AT_SNR: Final = 3.0
+TRUNCATION_ROUNDS: Final = 3
 
 
 class FitStatus(IntEnum):
@@ -209,10 +210,11 @@ def fit_decay(
 ) -> DecayFit:
     """Fit S(t) = amplitude exp(-t / T) (+ offset) to every pixel: T2, T2*, T1rho.
 
-    Magnitudes never fall below the noise floor, so that short T2* reads too long. ``truncate`` leaves out a sample below
-    four noise SDs and all later ones (He et al., doi 10.1002/mrm.21711). ``subtract`` replaces the magnitude M by
-    sqrt(M^2 - 2 SD^2), because E(M^2) = S^2 + 2 SD^2 (Gudbjartsson and Patz, doi 10.1002/mrm.1910340618), signed where
-    the square falls below 0; for a root sum of squares of L coils give SD sqrt(L).
+    Magnitudes never fall below the noise floor, so that short T2* reads too long. ``truncate`` leaves out the samples
+    where the fitted curve is below three noise SDs (truncation by SNR: Sandino et al., doi 10.1186/s12968-015-0115-3;
+    the curve decides, not the sample, because samples that noise lifts over a threshold would stay). ``subtract``
+    replaces the magnitude M by sqrt(M^2 - 2 SD^2), because E(M^2) = S^2 + 2 SD^2 (Gudbjartsson and Patz, doi
+    10.1002/mrm.1910340618), signed where the square falls below 0; for a root sum of squares of L coils give SD sqrt(L).
 
     Parameters
     ----------
@@ -245,17 +247,14 @@ def fit_decay(
     samples, times = _checked(signal, times_ms, minimum=4 if offset else 2)
     if np.isinf(times).any():
         raise MeasurementFailed("a decay has no sample at infinite time; leave that image out")
-    kept = None
     if noise_floor == "subtract" and noise_sd is not None:
         square = samples**2 - 2 * noise_sd**2
         samples = np.sign(square) * np.sqrt(np.abs(square))
-    elif noise_floor == "truncate" and noise_sd is not None:
-        order = np.argsort(times, kind="stable")
-        samples, times = samples[:, order], times[order]
-        kept = np.logical_and.accumulate(~(samples < TRUNCATE_AT_SNR * noise_sd), axis=1)
-    chunks = _chunks(samples, device)
-    keeps = [None] * len(chunks) if kept is None else _chunks(kept, device)
-    parts = [_fit_decay(one, times, curve, keep, device=device) for one, keep in zip(chunks, keeps, strict=True)]
+    order = np.argsort(times, kind="stable")
+    floor = TRUNCATE_AT_SNR * noise_sd if noise_floor == "truncate" and noise_sd is not None else None
+    parts = [
+        _fit_decay(chunk[:, order], times[order], curve, floor, device=device) for chunk in _chunks(samples, device)
+    ]
     return DecayFit(**_joined(parts, np.shape(signal)[:-1]))
 
 
@@ -312,26 +311,26 @@ def _t1_gradient(found: Projection, curve: Curve, *, look_locker: bool) -> tuple
 
 
 def _fit_decay(
-    signal: Array, times: Array, curve: Curve, kept: NDArray[np.bool_] | None, *, device: str | None
+    signal: Array, times: Array, curve: Curve, floor: float | None, *, device: str | None
 ) -> dict[str, NDArray[Any]]:
     status, scaled, scale = _usable(signal, constant_is_signal=not curve.constant)
-    n_used = np.full(len(signal), times.size)
-    weight = None
-    if kept is not None:
-        n_used = kept.sum(axis=1)
-        few = n_used < (4 if curve.constant else 2)
-        status[(status == FitStatus.OK) & few] = FitStatus.TOO_FEW_SAMPLES
-        weight = np.where(few[:, None], 1.0, kept)
     y, shared = _moved(scaled, times, curve, DECAY_RANGE_MS, device)
-    weight = None if weight is None else _moved(weight, times, curve, DECAY_RANGE_MS, device)[0]
-    best = projection.fit(y, shared, sign=1, weight=weight)
+    weight = None
+    n_used = np.full(len(signal), times.size)
+    if floor is None:
+        best = projection.fit(y, shared, sign=1)
+    else:
+        level, _ = _moved((floor / scale)[:, None], times[:1], curve, DECAY_RANGE_MS, device)
+        best, weight, enough = _truncated(y, shared, level, least=curve.n_parameters)
+        n_used = _back(weight).sum(axis=0).astype(np.int64)
+        status[(status == FitStatus.OK) & ~_back(enough)] = FitStatus.TOO_FEW_SAMPLES
     slope, rss, t = _back(best.slope), _back(best.rss), _back(best.t)
     status[(status == FitStatus.OK) & _back(best.at_bound)] = FitStatus.AT_BOUND
     status[(status == FitStatus.OK) & (slope <= 0)] = FitStatus.IMPLAUSIBLE
     zero = 0 * best.t
     residual_sd = _residual_sd(rss, n_used - curve.n_parameters)
-    used = np.ones_like(scaled) if kept is None else kept.astype(np.float64)
-    mean = (used * scaled).sum(axis=1) / np.maximum(used.sum(axis=1), 1)
+    used = np.ones_like(scaled) if weight is None else _back(weight).T
+    mean = (used * scaled).sum(axis=1) / used.sum(axis=1)
     maps: dict[str, NDArray[Any]] = {
         "t_ms": t,
         "amplitude": slope * scale,
@@ -344,6 +343,18 @@ def _fit_decay(
     maps["n_samples"] = n_used.astype(np.int16)
     maps["status"] = status
     return maps
+
+
+def _truncated(y: Any, shared: Problem, level: Any, *, least: int) -> tuple[Projection, Any, Any]:
+    """Fit the samples before the curve falls below `level`, the first `least` always; tell whether those are above."""
+    xp = shared.xp
+    above = y >= level
+    for _ in range(TRUNCATION_ROUNDS):
+        weight = xp.where(above, xp.ones_like(y), 0 * y)
+        weight[:least] = 1.0
+        best = projection.fit(y, shared, sign=1, weight=weight)
+        above = best.constant + best.slope * projection.basis(shared, xp.log(best.t))[0] >= level
+    return best, weight, above[least - 1]
 
 
 # --- input and output ----------------------------------------------------------------------------------------------
