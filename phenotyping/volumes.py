@@ -1,25 +1,32 @@
 """How large are the ventricles, and how much do they pump?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import asdict, dataclass, field
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.records import MeasurementFailed
+from cohort.records import ConfigProblem, MeasurementFailed
+from phenotyping.basal_apical import CountingRules, counted_labels
+from phenotyping.cycle import Cycle, Gating, find_cycle
 from phenotyping.labels import LV, MYOCARDIUM, RV, Labels, check_label_order
-from phenotyping.phases import MIN_FRAMES_FOR_CURVE, find_phases
+from phenotyping.phases import Phases, find_phases
+from phenotyping.volume_curve import peak_rates
+
+RvPhases = Literal["lv", "own"]
 
 #: density of myocardium, g/mL (as in UK Biobank's short-axis evaluation, doi 10.1186/s12968-018-0471-x)
 MYOCARDIUM_G_PER_ML: Final = 1.05
-#: a heart rate outside is a wrong frame time or a series that does not cover one cycle
-HEART_RATE_RANGE_BPM: Final = (30.0, 200.0)
 
 
 @dataclass(frozen=True)
 class VentricularVolumes:
-    """Volumes in mL, mass in g, fractions in %; None where it could not be measured, with the reason by field name."""
+    """Volumes in mL, mass in g, fractions in %; None where it could not be measured, with the reason by field name.
+
+    `conventions` holds the words that decided the numbers: slices counted, papillary muscles, phases of the RV, gating.
+    `lv_left_out` and `rv_left_out` are the (frame, slice) pairs that were segmented but not counted.
+    """
 
     ed_frame: int
     es_frame: int
@@ -35,8 +42,17 @@ class VentricularVolumes:
     rv_ef_percent: float | None
     heart_rate_bpm: float | None = None
     lv_mass_es_g: float | None = None
+    lv_peak_ejection_rate_ml_s: float | None = None
+    lv_peak_filling_rate_ml_s: float | None = None
+    rv_ed_frame: int = -1
+    rv_es_frame: int = -1
+    cycle_covered: bool = False
     lv_curve_ml: tuple[float, ...] = ()
     rv_curve_ml: tuple[float, ...] = ()
+    lv_left_out: tuple[tuple[int, int], ...] = ()
+    rv_left_out: tuple[tuple[int, int], ...] = ()
+    base_is_low: bool | None = None
+    conventions: Mapping[str, str] = field(default_factory=dict)
     reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -47,11 +63,15 @@ def measure_volumes(
     spacing_mm: tuple[float, float, float],
     frame_time_s: float | None = None,
     heart_rate_bpm: float | None = None,
+    rules: CountingRules | None = None,
+    rv_phases: RvPhases = "lv",
+    gating: Gating = "auto",
 ) -> VentricularVolumes:
     """Measure both ventricles by disc summation: voxels times (slice pitch x pixel area).
 
-    EF = 100 (EDV - ESV) / EDV, mass = 1.05 g/mL x myocardium at ED, cardiac output = SV x heart rate.
-    ED and ES are the LV's (`phases.find_phases`) for both ventricles.
+    EF = 100 (EDV - ESV) / EDV, mass = 1.05 g/mL x myocardium at ED and at ES, cardiac output = SV x heart rate, peak
+    rates from the derivative of the smoothed LV curve. What counts as ventricle is in `basal_apical`, whether the
+    frames cover the cycle in `cycle`.
 
     Parameters
     ----------
@@ -64,6 +84,12 @@ def measure_volumes(
         Duration of one frame, s; used for the heart rate when the frames cover the cycle (6 or more).
     heart_rate_bpm
         Known heart rate, 1/min; goes before `frame_time_s`.
+    rules
+        Which slices and pixels count; None for the default of `CountingRules`.
+    rv_phases
+        ``lv``: ED and ES of the right ventricle are the frames of the left one. ``own``: those of its own curve.
+    gating
+        ``auto``, ``retrospective`` or ``prospective``, see `cycle.find_cycle`.
 
     Returns
     -------
@@ -72,26 +98,38 @@ def measure_volumes(
     Raises
     ------
     MeasurementFailed
-        For a wrong shape or spacing, a wrong label order, or no left ventricle in any frame.
+        For a wrong shape or spacing, a wrong label order, or no left ventricle that counts in any frame.
+    ConfigProblem
+        For a word that is no rule.
     """
     labels = np.asarray(labels)
+    rules = rules or CountingRules()
+    if rv_phases not in get_args(RvPhases):
+        raise ConfigProblem(f"rv_phases: expected {', '.join(get_args(RvPhases))}, got {rv_phases!r}")
     if labels.ndim != 4:
         raise MeasurementFailed(f"labels must be (frames, slices, y, x), got shape {labels.shape}")
     voxel_ml = checked_voxel_ml(spacing_mm)
     check_label_order(labels)
-    lv, myocardium, rv = (_curve_ml(labels, tissue, voxel_ml) for tissue in (LV, MYOCARDIUM, RV))
-    phases = find_phases(lv)
+    counted = counted_labels(labels, rules)
+    lv, myocardium, rv = (_curve_ml(counted.labels, tissue, voxel_ml) for tissue in (LV, MYOCARDIUM, RV))
+    cycle = find_cycle(lv, frame_time_s=frame_time_s, heart_rate_bpm=heart_rate_bpm, gating=gating)
+    phases = find_phases(lv, periodic=cycle.covered)
     ed, es = phases.ed_frame, phases.es_frame
+    of_rv = find_phases(rv, periodic=cycle.covered) if rv_phases == "own" and rv.any() else Phases(ed, es)
     reasons: dict[str, str] = {}
     lv_edv, lv_esv, lv_sv, lv_ef = _pump(lv, ed, es, "lv", reasons)
-    rv_edv, rv_esv, rv_sv, rv_ef = _pump(rv, ed, es, "rv", reasons)
+    rv_edv, rv_esv, rv_sv, rv_ef = _pump(rv, of_rv.ed_frame, of_rv.es_frame, "rv", reasons)
     if lv_edv is None:
         raise MeasurementFailed("no left ventricle found at end-diastole")
-    rate = _heart_rate(len(lv), frame_time_s, heart_rate_bpm, reasons)
+    rate = cycle.heart_rate_bpm
+    if rate is None:
+        reasons |= {"heart_rate_bpm": cycle.reason, "lv_co_l_min": cycle.reason}
     if lv_sv is None:
         reasons["lv_co_l_min"] = reasons["lv_sv_ml"]
-    if myocardium[ed] <= 0:
-        reasons["lv_mass_g"] = "no myocardium found at end-diastole"
+    for name, frame, phase in (("lv_mass_g", ed, "end-diastole"), ("lv_mass_es_g", es, "end-systole")):
+        if myocardium[frame] <= 0:
+            reasons[name] = f"no myocardium found at {phase}"
+    ejection, filling = _rates(lv, cycle, reasons)
     return VentricularVolumes(
         ed_frame=ed,
         es_frame=es,
@@ -107,10 +145,19 @@ def measure_volumes(
         rv_ef_percent=rv_ef,
         heart_rate_bpm=rate,
         lv_mass_es_g=_mass(myocardium[es]),
+        lv_peak_ejection_rate_ml_s=ejection,
+        lv_peak_filling_rate_ml_s=filling,
+        rv_ed_frame=of_rv.ed_frame,
+        rv_es_frame=of_rv.es_frame,
+        cycle_covered=cycle.covered,
         lv_curve_ml=tuple(lv.tolist()),
         rv_curve_ml=tuple(rv.tolist()),
+        lv_left_out=counted.lv_left_out,
+        rv_left_out=counted.rv_left_out,
+        base_is_low=counted.base_is_low,
+        conventions={**asdict(rules), "rv_phases": rv_phases, "gating": gating},
         reasons=reasons,
-        notes=phases.notes,
+        notes=(*phases.notes, *(f"right ventricle: {note}" for note in of_rv.notes), *counted.notes),
     )
 
 
@@ -143,24 +190,16 @@ def _pump(
     return edv, esv, edv - esv, 100 * (edv - esv) / edv
 
 
-def _heart_rate(
-    n_frames: int, frame_time_s: float | None, heart_rate_bpm: float | None, reasons: dict[str, str]
-) -> float | None:
-    if heart_rate_bpm is not None:
-        rate, origin = float(heart_rate_bpm), "the heart rate given"
-    elif frame_time_s is None:
-        reasons["lv_co_l_min"] = "neither heart rate nor frame time known"
-        return None
-    elif n_frames < MIN_FRAMES_FOR_CURVE:
-        reasons["lv_co_l_min"] = f"heart rate unknown: {n_frames} frames do not cover a cycle"
-        return None
-    else:
-        cycle_s = n_frames * float(frame_time_s)
-        rate, origin = 60 / cycle_s if cycle_s > 0 else float("nan"), f"{n_frames} frames of {frame_time_s} s"
-    if not HEART_RATE_RANGE_BPM[0] <= rate <= HEART_RATE_RANGE_BPM[1]:
-        reasons["lv_co_l_min"] = f"{origin}: {rate:.0f}/min is no heart rate; the frames may not cover one cycle"
-        return None
-    return rate
+def _rates(lv: NDArray[np.float64], cycle: Cycle, reasons: dict[str, str]) -> tuple[float | None, float | None]:
+    """Peak ejection and filling rate, or the reason why they cannot be known."""
+    try:
+        if not cycle.covered or cycle.frame_time_s is None:
+            raise MeasurementFailed(cycle.reason)
+        found = peak_rates(lv, frame_time_s=cycle.frame_time_s)
+    except MeasurementFailed as problem:
+        reasons |= dict.fromkeys(("lv_peak_ejection_rate_ml_s", "lv_peak_filling_rate_ml_s"), str(problem))
+        return None, None
+    return found.ejection_ml_s, found.filling_ml_s
 
 
 def _mass(myocardium_ml: float) -> float | None:

@@ -67,3 +67,24 @@ def test_one_frame_is_refused(curve: list) -> None:
 def test_no_ventricle_is_refused(curve: list) -> None:
     with pytest.raises(MeasurementFailed, match="no left ventricle"):
         find_phases(np.array(curve))
+
+
+def test_first_and_last_frame_of_an_open_cycle_are_no_neighbors() -> None:
+    """A prospective series: the last frame, still filling, must not blur end-diastole in the first."""
+    open_beat = beat(40)[:28]
+    phases = find_phases(open_beat, periodic=False)
+    assert (phases.ed_frame, phases.es_frame) == (0, 14)
+    assert phases.notes == ()
+
+
+def test_a_broken_frame_at_an_open_end_is_seen() -> None:
+    curve = beat(40)[:28]
+    curve[0] = 0.0
+    phases = find_phases(curve, periodic=False)
+    assert phases.es_frame == 14
+    assert any("[0]" in note for note in phases.notes)
+
+
+def test_an_open_series_that_starts_late_is_noted() -> None:
+    notes = find_phases(beat(40, start=20)[:30], periodic=False).notes
+    assert any("expected near the first" in note for note in notes)

@@ -5,8 +5,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cohort.records import MeasurementFailed
+from cohort.records import ConfigProblem, MeasurementFailed
+from phenotyping.basal_apical import CountingRules
 from phenotyping.labels import FROM_ACDC, LV, MYOCARDIUM, RV, map_labels
 from phenotyping.volumes import measure_volumes
 
@@ -121,3 +124,82 @@ def test_expert_labels_of_a_dilated_heart(shared_data: Path) -> None:
     assert result.lv_edv_ml == pytest.approx(np.count_nonzero(theirs[0] == 3) * dx * dy * dz / 1000)
     assert result.lv_ef_percent is not None
     assert result.lv_ef_percent < 40
+
+
+@given(
+    scale=st.floats(0.3, 3),
+    turns=st.integers(0, 3),
+    flip_y=st.booleans(),
+    flip_z=st.booleans(),
+    sizes=st.lists(st.integers(5, 20), min_size=2, max_size=4, unique=True),
+)
+def test_invariance_and_scaling(scale: float, turns: int, flip_y: bool, flip_z: bool, sizes: list[int]) -> None:
+    """Turning, mirroring and reversing the slices change nothing; spacing s gives s^3 of the volume and the same EF."""
+    labels = beating(sizes)
+    base = measure_volumes(labels, spacing_mm=(8.0, 1.5, 1.5), heart_rate_bpm=60)
+    moved = np.rot90(labels, turns, axes=(2, 3))
+    moved = moved[:, :: -1 if flip_z else 1, :: -1 if flip_y else 1]
+    other = measure_volumes(moved, spacing_mm=(8.0 * scale, 1.5 * scale, 1.5 * scale), heart_rate_bpm=60)
+    assert (other.ed_frame, other.es_frame) == (base.ed_frame, base.es_frame)
+    for side in ("lv", "rv"):
+        for name in ("edv_ml", "esv_ml", "sv_ml"):
+            assert getattr(other, f"{side}_{name}") == pytest.approx(scale**3 * getattr(base, f"{side}_{name}"))
+        assert getattr(other, f"{side}_ef_percent") == pytest.approx(getattr(base, f"{side}_ef_percent"))
+    for name in ("lv_mass_g", "lv_mass_es_g", "lv_co_l_min"):
+        assert getattr(other, name) == pytest.approx(scale**3 * getattr(base, name))
+
+
+@given(order=st.permutations([1, 2, 3]))
+def test_label_permutation_with_its_map_changes_nothing(order: list[int]) -> None:
+    labels = beating([20, 10])
+    theirs = np.array([0, *order], np.uint8)[labels]
+    mapped = map_labels(theirs, {their: ours for ours, their in enumerate(order, start=1)})
+    assert measure_volumes(mapped, spacing_mm=SPACING) == measure_volumes(labels, spacing_mm=SPACING)
+
+
+def test_the_right_ventricle_on_its_own_frames() -> None:
+    labels = beating([20, 10])
+    labels[:, :, :, 40:50] = 0
+    for frame, size in enumerate((12, 24)):  # the right ventricle is larger where the left one is smaller
+        labels[frame, :, 5 : 5 + size, 40:50] = RV
+    lv = measure_volumes(labels, spacing_mm=SPACING)
+    own = measure_volumes(labels, spacing_mm=SPACING, rv_phases="own")
+    assert lv.rv_ef_percent == pytest.approx(-100)
+    assert own.rv_ef_percent == pytest.approx(50)
+    assert (own.rv_ed_frame, own.rv_es_frame, own.ed_frame, own.es_frame) == (1, 0, 0, 1)
+    assert own.conventions["rv_phases"] == "own"
+    with pytest.raises(ConfigProblem, match="expected lv, own"):
+        measure_volumes(labels, spacing_mm=SPACING, rv_phases="both")  # type: ignore[arg-type]
+
+
+def test_an_atrium_at_the_base_does_not_count() -> None:
+    labels = beating([20, 10])
+    plain = measure_volumes(labels, spacing_mm=SPACING)
+    labels[1, 0][labels[1, 0] == MYOCARDIUM] = 0
+    ring = measure_volumes(labels, spacing_mm=SPACING)
+    kept = measure_volumes(labels, spacing_mm=SPACING, rules=CountingRules(lv_slices="as_segmented"))
+    assert ring.lv_esv_ml == pytest.approx(plain.lv_esv_ml * 3 / 4)  # type: ignore[operator]
+    assert ring.lv_left_out == ((1, 0),)
+    assert kept.lv_esv_ml == plain.lv_esv_ml
+    assert kept.lv_left_out == ()
+    assert (ring.conventions["lv_slices"], kept.conventions["lv_slices"]) == ("half_ring", "as_segmented")
+
+
+def test_rates_need_frames_and_a_covered_cycle() -> None:
+    sizes = (17 + 11 * np.cos(2 * np.pi * np.arange(20) / 20)).round().astype(int).tolist()
+    whole = measure_volumes(beating(sizes), spacing_mm=SPACING, frame_time_s=0.05)
+    assert whole.cycle_covered
+    assert whole.lv_peak_ejection_rate_ml_s == pytest.approx(11 * 10 * 4 * 0.015 * 2 * np.pi, rel=0.15)
+    for options in ({"gating": "prospective", "frame_time_s": 0.05}, {}):
+        other = measure_volumes(beating(sizes), spacing_mm=SPACING, **options)  # type: ignore[arg-type]
+        assert other.lv_peak_filling_rate_ml_s is None
+        assert other.lv_co_l_min is None
+        assert other.reasons["lv_peak_filling_rate_ml_s"]
+
+
+def test_mass_at_both_phases() -> None:
+    labels = beating([20, 10])
+    labels[1][labels[1] == MYOCARDIUM] = 0
+    result = measure_volumes(labels, spacing_mm=SPACING, rules=CountingRules(lv_slices="as_segmented"))
+    assert result.lv_mass_es_g is None
+    assert "no myocardium found at end-systole" in result.reasons["lv_mass_es_g"]
