@@ -3,41 +3,26 @@
 A CMRxRecon header states fields of view and slice thickness, but no voxel size and no slice pitch. Two things must be
 known of the scanner. First, whether FOVx is the field of view of the image or of the oversampled readout: an error is a
 factor of two. Second, the gap between slices: taken for zero, all volumes and masses come out a third too small where
-the gap is half the thickness. What is not stated is looked up here or assumed, and the result says which.
-Source of the tables: an independent reconstruction of 850 subjects of the CMRxRecon challenges 2023 to 2025, where
-thorax and ventricle decided which field of view is meant; and MMCMR-427K's own treatment of Center007.
+the gap is half the thickness. What is not stated is looked up in a table of rules (`cohort.geometry_rules`) or assumed,
+and the result says which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
+from cohort.geometry_rules import (
+    SHIPPED_RULES,
+    Convention,
+    GeometryRule,
+    ScanKind,
+    known_fov_x,
+    known_slice_pitch_mm,
+    vendor_and_model,
+)
 from cohort.headers import InfoValue
 from cohort.records import Confidence, ConfigProblem, Geometry, MeasurementFailed
 
-Convention = Literal["nominal", "oversampled"]
-
-# FOVx is that of the image ("nominal") or of all readout samples ("oversampled"), by model and by vendor
-FOV_X_OF_MODEL: dict[str, Convention] = {
-    "vida": "nominal",
-    "prisma": "nominal",
-    "cima.x": "nominal",
-    "aera": "nominal",
-    "sola": "oversampled",
-    "avanto": "oversampled",
-    "freemax": "oversampled",
-}
-FOV_X_OF_VENDOR: dict[str, Convention] = {"uih": "oversampled", "philips": "nominal"}
-
-# (model, stated thickness or None) -> slice pitch in mm, found from anatomy
-SLICE_PITCH_MM: dict[tuple[str, float | None], float] = {
-    ("vida", 8.0): 12.0,
-    ("vida", 6.0): 10.0,
-    ("vida", None): 12.0,
-    ("prisma", None): 10.0,
-    ("aera", None): 13.0,  # 12 to 14
-}
 PLAUSIBLE_PIXEL_MM = (0.5, 4.0)
 PLAUSIBLE_ASPECT = 2.5
 PLAUSIBLE_CYCLE_S = (0.3, 2.5)  # 200 to 24 beats a minute
@@ -50,28 +35,35 @@ def scan_geometry(
     shape: tuple[int, ...],
     scanner: str,
     vendor: str = "",
+    center: str = "",
+    modality: str = "",
     readout_removed: bool = True,
+    rules: Sequence[GeometryRule] = SHIPPED_RULES,
 ) -> Geometry:
     """Find the voxel size and the frame duration of a scan, and how far they can be trusted.
 
     In plane: pixel_x = field of view over the readout samples of `shape` / nx, pixel_y = FOVy / ny, on the grid as
-    acquired. Through plane, the first of: `SlicePitch` stated; `SliceThickness` + `SliceGap` stated; the table of
-    scanners; the thickness alone, which is "assumed". A frame lasts TR; where that makes no possible heart cycle, ten
+    acquired. Through plane, the first of: `SlicePitch` stated; `SliceThickness` + `SliceGap` stated; the rules; the
+    thickness alone, which is "assumed". A frame lasts TR; where that makes no possible heart cycle, ten
     times TR for UIH, or the length of a beat at the stated heart rate divided by the number of frames.
 
     Parameters
     ----------
     info
         As from `cohort.cmrxrecon.read_info`; keys without units, lengths in mm, times in ms. `FOVxSpans` ("nominal" or
-        "oversampled") overrules the table; simulated files mean the field of view of the image unless they say so.
+        "oversampled") overrules the rules; simulated files mean the field of view of the image unless they say so.
     shape
         Shape of what the spacing is for: frames and slices first, (ky, kx) or (y, x) last.
     scanner
         Model or folder: "Vida" or "Siemens_30T_Vida".
     vendor
         Vendor, where `scanner` is only a model; UIH and Philips follow rules of their own.
+    center, modality
+        Where a rule asks for them.
     readout_removed
         Whether the readout oversampling was removed before `shape` was taken; False for `shape` as stored in the file.
+    rules
+        What is known of scanners, first match first; a study's own stand before the project's.
 
     Returns
     -------
@@ -87,9 +79,10 @@ def scan_geometry(
     """
     notes: list[str] = []
     scanner = f"{vendor}_{scanner}" if vendor and "_" not in scanner else scanner
-    x_mm, trust_x = _pixel_x_mm(info, shape[-1], scanner, readout_removed, notes)
+    kind = ScanKind(scanner=scanner, vendor=vendor, center=center, modality=modality)
+    x_mm, trust_x = _pixel_x_mm(info, shape[-1], _convention(info, kind, rules, notes), readout_removed, notes)
     y_mm = _number(info, "FOVy") / shape[-2]
-    pitch_mm, trust_z = _slice_pitch_mm(info, shape[1], scanner, notes)
+    pitch_mm, trust_z = _slice_pitch_mm(info, shape[1], kind, rules, notes)
     trust = max((trust_x, trust_z), key=["stated", "table", "assumed"].index)
     low, high = PLAUSIBLE_PIXEL_MM
     if not (low <= min(x_mm, y_mm) and max(x_mm, y_mm) <= high and max(x_mm / y_mm, y_mm / x_mm) <= PLAUSIBLE_ASPECT):
@@ -107,17 +100,19 @@ def scan_geometry(
 def fov_x_convention(scanner: str) -> Convention | None:
     """Tell whether headers of a scanner state FOVx of the image ("nominal") or of all readout samples ("oversampled").
 
-    None where neither model nor vendor is in the tables.
+    None where the project's rules know neither model nor vendor.
     """
-    vendor, model = _vendor_and_model(scanner)
-    return FOV_X_OF_MODEL.get(model) or FOV_X_OF_VENDOR.get(vendor)
+    return known_fov_x(SHIPPED_RULES, ScanKind(scanner=scanner))
 
 
 def _pixel_x_mm(
-    info: Mapping[str, InfoValue], nx: int, scanner: str, readout_removed: bool, notes: list[str]
+    info: Mapping[str, InfoValue],
+    nx: int,
+    fov_x: tuple[Convention, Confidence],
+    readout_removed: bool,
+    notes: list[str],
 ) -> tuple[float, Confidence]:
-    fov_mm = _number(info, "FOVx")
-    convention, trust = _convention(info, scanner, notes)
+    fov_mm, (convention, trust) = _number(info, "FOVx"), fov_x
     factor = _optional(info, "ReadOutOversample")
     if factor is None and (convention == "oversampled") == readout_removed:
         factor, trust = 2.0, "assumed"
@@ -135,8 +130,10 @@ def _pixel_x_mm(
     return fov_mm / nx, trust
 
 
-def _convention(info: Mapping[str, InfoValue], scanner: str, notes: list[str]) -> tuple[Convention, Confidence]:
-    """What FOVx means: stated, from the table, for our own simulated files nominal, else assumed nominal."""
+def _convention(
+    info: Mapping[str, InfoValue], kind: ScanKind, rules: Sequence[GeometryRule], notes: list[str]
+) -> tuple[Convention, Confidence]:
+    """What FOVx means: stated, from the rules, for our own simulated files nominal, else assumed nominal."""
     stated = info.get("FOVxSpans")
     if stated == "oversampled":
         return "oversampled", "stated"
@@ -144,15 +141,15 @@ def _convention(info: Mapping[str, InfoValue], scanner: str, notes: list[str]) -
         raise MeasurementFailed(f"FOVxSpans is 'nominal' or 'oversampled', the header states {stated!r}")
     if stated == "nominal" or "Simulated" in info:
         return "nominal", "stated"
-    known = fov_x_convention(scanner)
+    known = known_fov_x(rules, kind)
     if known:
         return known, "table"
-    notes.append(f"meaning of FOVx unknown for {scanner!r}: assumed the field of view of the image")
+    notes.append(f"meaning of FOVx unknown for {kind.scanner!r}: assumed the field of view of the image")
     return "nominal", "assumed"
 
 
 def _slice_pitch_mm(
-    info: Mapping[str, InfoValue], n_slices: int, scanner: str, notes: list[str]
+    info: Mapping[str, InfoValue], n_slices: int, kind: ScanKind, rules: Sequence[GeometryRule], notes: list[str]
 ) -> tuple[float, Confidence]:
     thickness, gap = _optional(info, "SliceThickness"), _optional(info, "SliceGap", zero_allowed=True)
     pitch = _optional(info, "SlicePitch")
@@ -160,14 +157,14 @@ def _slice_pitch_mm(
         return pitch, "stated"
     if thickness is not None and gap is not None:
         return thickness + gap, "stated"
-    looked_up = SLICE_PITCH_MM.get((_vendor_and_model(scanner)[1], thickness))
+    looked_up = known_slice_pitch_mm(rules, kind, slice_thickness_mm=thickness)
     if looked_up is not None and n_slices > 1:
         stated = "no thickness" if thickness is None else f"thickness {thickness:g} mm"
-        notes.append(f"slice pitch {looked_up:g} mm from the table of scanners ({scanner}, {stated})")
+        notes.append(f"slice pitch {looked_up:g} mm from the table of scanners ({kind.scanner}, {stated})")
         return looked_up, "table"
     if thickness is None:
         raise MeasurementFailed(
-            "slice pitch unknown: the header states neither SlicePitch nor SliceThickness; add a row SlicePitch(mm)"
+            "slice pitch unknown: the header states neither SlicePitch nor SliceThickness; add a row SlicePitch(mm), or a geometry rule"
         )
     if n_slices > 1:
         notes.append(
@@ -183,7 +180,7 @@ def _frame_time_s(info: Mapping[str, InfoValue], n_frames: int, scanner: str, no
     if n_frames < 2:
         return None
     candidates = [] if repetition is None else [(repetition / 1000, "")]
-    if repetition is not None and _vendor_and_model(scanner)[0] == "uih" and "Simulated" not in info:
+    if repetition is not None and vendor_and_model(scanner)[0] == "uih" and "Simulated" not in info:
         candidates.append((UIH_TIME_FACTOR * repetition / 1000, f"frame time {UIH_TIME_FACTOR} x TR, as for UIH"))
     if beats is not None:
         candidates.append((60 / beats / n_frames, "frame time from the heart rate"))
@@ -196,17 +193,6 @@ def _frame_time_s(info: Mapping[str, InfoValue], n_frames: int, scanner: str, no
     if repetition is not None:  # a series of mapping states none, and needs none
         notes.append(f"frame time unknown: TR {repetition:g} ms with {n_frames} frames is no heart cycle")
     return None
-
-
-def _vendor_and_model(scanner: str) -> tuple[str, str]:
-    """Both in lower case; UIH's models are known by their name."""
-    vendor, _, rest = scanner.lower().partition("_")
-    if not rest:
-        vendor, rest = "", scanner.lower()
-    model = rest.rpartition("_")[2]
-    if model.startswith("umr"):
-        return "uih", model
-    return ("philips", model) if model.startswith("ingenia") else (vendor, model)
 
 
 def _optional(info: Mapping[str, InfoValue], key: str, *, zero_allowed: bool = False) -> float | None:

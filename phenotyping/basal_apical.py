@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
+from cohort.geometry_rules import SliceOrder
 from cohort.records import ConfigProblem, MeasurementFailed
 from phenotyping.labels import BACKGROUND, LV, MYOCARDIUM, RV, Labels, base_is_low, ringed_share
 
 LvSlices = Literal["half_ring", "as_segmented"]
 RvSlices = Literal["as_segmented", "with_lv"]
 Papillary = Literal["as_segmented", "holes_filled", "convex_hull"]
-SliceOrder = Literal["anatomy", "base_first", "apex_first"]
 
 #: share of the cavity's border that must lie on myocardium ("50 % or more", see above)
 MINIMUM_RING: Final = 0.5
