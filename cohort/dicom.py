@@ -1,18 +1,37 @@
-"""Which images are in a folder of DICOM files, in which order? A cine stack, sorted by position and trigger time."""
+"""Which images are in a DICOM series, in which order? Stacks sorted by position and time, with their place in the
+patient.
 
-from collections.abc import Iterable
+Cine: by trigger time. Mapping: by the order of acquisition, with the time of each image beside it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.errors import InvalidDicomError
+from pydicom.pixels import pixel_array
+from pydicom.uid import UID
 
+from cohort.dicom_headers import Frame, read_frames
+from cohort.dicom_series import DicomSeries, Kind, by_position, check_parallel, majority
+from cohort.images import affine_of_planes
 from cohort.records import MissingFile, UnreadableFile
 
-POSITION_TOLERANCE_MM = 0.01
-NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "TriggerTime", "PixelSpacing", "Rows", "Columns")
+#: two images of a slice closer in trigger time than this are the same image twice
+TIME_TOLERANCE_MS: Final = 0.5
+#: gaps between slices may differ by this share of their median before a slice is missing
+GAP_TOLERANCE: Final = 0.1
+MAX_SHIFT_MM: Final = 1.0
+TIMES = {
+    "cine": "trigger_ms",
+    "T1 mapping": "inversion_ms",
+    "T2 mapping": "preparation_ms",
+    "T2* mapping": "echo_ms",
+}
+TAGS = {"trigger_ms": "TriggerTime", "inversion_ms": "InversionTime", "echo_ms": "EchoTime"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +57,38 @@ class DicomCine:
     scanner: str
 
 
+@dataclass(frozen=True)
+class DicomStack:
+    """A series, sorted.
+
+    Attributes
+    ----------
+    images : float32 array (times, slices, y, x)
+        Stored values with slope and intercept.
+    phase : float32 array (times, slices, y, x), optional
+        In radians.
+    times_ms : array (times, slices)
+        Trigger, inversion, preparation or echo times.
+    spacing_mm : (slice pitch, y, x)
+    affine : (4, 4)
+        Voxel (x, y, z) to mm in NIfTI's axes (right, anterior, superior).
+    frames
+        Header of each image, [time][slice].
+    note
+        What a user should know; empty where there is nothing.
+    """
+
+    images: NDArray[np.float32]
+    phase: NDArray[np.float32] | None
+    times_ms: NDArray[np.float64]
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    frames: tuple[tuple[Frame, ...], ...]
+    note: str = ""
+
+
 def read_cine(folder: Path) -> DicomCine:
-    """Read a folder that holds one cine stack of single-frame DICOM files.
+    """Read a folder that holds one cine stack: single-frame or enhanced multi-frame DICOM files.
 
     Raises
     ------
@@ -52,64 +101,172 @@ def read_cine(folder: Path) -> DicomCine:
     paths = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     if not paths:
         raise MissingFile(folder, "holds no file; expected the DICOM files of one cine stack")
-    files = [read_image(path) for path in paths]
-    normal = plane_normal(files[0])
-    for path, file in zip(paths, files, strict=True):
-        if float(plane_normal(file) @ normal) < 1 - 1e-4:
-            raise UnreadableFile(path, "its plane is not parallel to the first file's; give each stack its own folder")
-        if (file.Rows, file.Columns) != (files[0].Rows, files[0].Columns):
-            raise UnreadableFile(path, f"is {file.Rows} x {file.Columns}, others {files[0].Rows} x {files[0].Columns}")
-    place = np.array([np.asarray(file.ImagePositionPatient, dtype=float) @ normal for file in files])
-    slices = grouped(place)
-    counts = sorted({len(members) for members in slices})
-    if len(counts) > 1:
-        raise UnreadableFile(folder, f"slices have {counts[0]} to {counts[-1]} frames; expected as many in each")
-    time = np.array([float(file.TriggerTime) for file in files])
-    order = np.array([members[np.argsort(time[members], kind="stable")] for members in slices]).T
-    positions = np.array([place[members].mean() for members in slices])
-    thickness = float(getattr(files[0], "SliceThickness", 0) or 0)
-    pitch = float(np.median(np.diff(positions))) if len(positions) > 1 else thickness
-    y_mm, x_mm = (float(v) for v in files[0].PixelSpacing)
+    frames = tuple(frame for path in paths for frame in read_frames(path))
+    stack = load_stack(DicomSeries("cine", frames))
+    facts = majority(frames).facts
     return DicomCine(
-        images=np.stack([[pixels(files[i]) for i in row] for row in order]),
-        spacing_mm=(pitch, y_mm, x_mm),
-        trigger_time_ms=time[order],
-        field_t=float(getattr(files[0], "MagneticFieldStrength", 0) or 0),
-        vendor=str(getattr(files[0], "Manufacturer", "")),
-        scanner=str(getattr(files[0], "ManufacturerModelName", "")),
+        images=stack.images,
+        spacing_mm=stack.spacing_mm,
+        trigger_time_ms=stack.times_ms,
+        field_t=0.0 if np.isnan(facts.field_t) else facts.field_t,
+        vendor=facts.vendor,
+        scanner=facts.scanner,
     )
 
 
-def read_image(path: Path) -> pydicom.Dataset:
-    """One file with everything that sorting needs."""
+def load_stack(series: DicomSeries) -> DicomStack:
+    """Sort a cine or mapping series and read its pixels.
+
+    Raises
+    ------
+    UnreadableFile
+        A file with the reason: no time, a plane that is not parallel, another size, an image twice, a frame or a slice
+        missing, or pixels that cannot be decoded.
+    """
+    rows = sort_frames(series.frames, kind=series.kind)
+    attribute = time_attribute(series)
+    first = [row[0] for row in zip(*rows, strict=True)]  # of each slice
+    positions = np.array([frame.position for frame in first])
+    pitch = _pitch(first)
+    phase = None
+    if series.phase:
+        phase = _phase_like(rows, series.phase, attribute)
+    affine, shift_mm = affine_of_planes(first[0].orientation, positions, pixel_mm=first[0].pixel_mm, pitch_mm=pitch)
+    notes = []
+    if series.merged > 1:
+        notes.append(f"put together from {series.merged} series of one slice each")
+    if shift_mm > MAX_SHIFT_MM:
+        notes.append(f"slices lie up to {shift_mm:.1f} mm beside one line, which the NIfTI's affine cannot say")
+    return DicomStack(
+        images=read_pixels(rows),
+        phase=phase,
+        times_ms=np.array([[getattr(frame, attribute) for frame in row] for row in rows]),
+        spacing_mm=(pitch, *first[0].pixel_mm),
+        affine=affine,
+        frames=rows,
+        note="; ".join(notes),
+    )
+
+
+def time_attribute(series: DicomSeries) -> str:
+    """Which time of a frame orders the series; T2 series go by preparation, or else by echo."""
+    name = TIMES[series.kind]
+    if series.kind == "T2 mapping" and any(frame.preparation_ms is None for frame in series.frames):
+        return "echo_ms"
+    return name
+
+
+def sort_frames(frames: Sequence[Frame], *, kind: Kind) -> tuple[tuple[Frame, ...], ...]:
+    """Frames as [time][slice]: slices along the normal, times rising (cine) or in the order taken (mapping)."""
+    check_parallel(frames)
+    attribute = time_attribute(DicomSeries(kind, tuple(frames)))
+    for frame in sorted(frames, key=_file_order):
+        if getattr(frame, attribute) is None:
+            raise UnreadableFile(frame.path, f"lacks {TAGS.get(attribute, 'its time')}, which sorting a {kind} needs")
+    slices = by_position(frames)
+    _check_distinct(slices, attribute, strict=kind == "cine")
+    counts = [len(part) for part in slices]
+    if len(set(counts)) > 1:
+        usual = max(sorted(set(counts)), key=counts.count)
+        odd = next(part for part in slices if len(part) != usual)
+        path = min(frame.path for frame in odd)
+        reason = f"slices have {min(counts)} to {max(counts)} frames; expected as many in each, but the slice of this "
+        raise UnreadableFile(path, f"{reason}file has {len(odd)}, most have {usual}")
+    key = (lambda f: getattr(f, attribute)) if kind == "cine" else (lambda f: (f.number, getattr(f, attribute)))
+    ordered = [sorted(part, key=lambda f: (key(f), _file_order(f))) for part in slices]
+    _check_gaps(ordered)
+    return tuple(zip(*ordered, strict=True))
+
+
+def _file_order(frame: Frame) -> tuple[Path, int]:
+    return frame.path, frame.index or 0
+
+
+def _check_distinct(slices: list[list[Frame]], attribute: str, *, strict: bool) -> None:
+    for part in slices:
+        seen: dict[tuple[str, int | None], Frame] = {}
+        for frame in sorted(part, key=_file_order):
+            same = seen.setdefault((frame.sop_instance, frame.index), frame)
+            if same is not frame and frame.sop_instance:
+                raise UnreadableFile(frame.path, f"is the same image as {same.path.name}; remove one of them")
+        ordered = sorted(part, key=lambda f: (getattr(f, attribute), _file_order(f)))
+        for one, other in pairwise(ordered):
+            apart = getattr(other, attribute) - getattr(one, attribute)
+            if strict and apart < TIME_TOLERANCE_MS:
+                time = f"{getattr(other, attribute):g} ms"
+                raise UnreadableFile(other.path, f"shows the same slice at the same time ({time}) as {one.path.name}")
+
+
+def _check_gaps(slices: list[list[Frame]]) -> None:
+    place = np.array([part[0].place for part in slices])
+    gaps = np.diff(place)
+    if not len(gaps):
+        return
+    usual = float(np.median(gaps))
+    wrong = np.flatnonzero(np.abs(gaps - usual) > GAP_TOLERANCE * usual)
+    if len(wrong):
+        after = slices[int(wrong[0]) + 1][0]
+        reason = f"lies {gaps[wrong[0]]:.2f} mm from the slice before, others {usual:.2f} mm; is a slice missing?"
+        raise UnreadableFile(after.path, reason)
+
+
+def _pitch(first: Sequence[Frame]) -> float:
+    """Distance of neighboring slices along the normal; of one slice its thickness."""
+    if len(first) > 1:
+        return float(np.median(np.diff([frame.place for frame in first])))
+    if not first[0].thickness_mm > 0:
+        raise UnreadableFile(first[0].path, "lacks SliceThickness, and one slice has no other way to a volume")
+    return first[0].thickness_mm
+
+
+def _phase_like(
+    rows: tuple[tuple[Frame, ...], ...], phase: Sequence[Frame], attribute: str
+) -> NDArray[np.float32] | None:
+    """Phase images in the magnitude images' order, in radians: the stored range is one turn."""
+
+    def key(frame: Frame) -> tuple[float, ...]:
+        return (*(round(v, 1) for v in frame.position), getattr(frame, attribute))
+
+    found = {key(frame): frame for frame in phase}
+    order = [[found.get(key(frame)) for frame in row] for row in rows]
+    if any(frame is None for row in order for frame in row):
+        return None
+    images = read_pixels([[frame for frame in row if frame is not None] for row in order])
+    half = float(max(abs(images.min()), abs(images.max())))
+    if phase[0].intercept < 0:
+        half = abs(phase[0].intercept)
+    elif images.min() >= 0:  # stored from 0 to the full range
+        half = 2.0 ** float(np.ceil(np.log2(max(half, 2)))) / 2
+        images = images - half
+    return (images * (np.pi / half)).astype(np.float32) if half > 0 else None
+
+
+def read_pixels(rows: Sequence[Sequence[Frame]]) -> NDArray[np.float32]:
+    """Stored values with slope and intercept, float32 (times, slices, y, x)."""
+    whole: dict[Path, NDArray[Any]] = {}
+    images = np.empty((len(rows), len(rows[0]), rows[0][0].rows, rows[0][0].columns), np.float32)
+    for t, row in enumerate(rows):
+        for z, frame in enumerate(row):
+            if frame.index is None:
+                stored = _decoded(frame)
+            else:
+                if frame.path not in whole:
+                    whole[frame.path] = _decoded(frame)
+                stored = whole[frame.path]
+                stored = stored[frame.index] if stored.ndim == 3 else stored
+            if stored.shape != images.shape[2:]:
+                raise UnreadableFile(frame.path, f"decodes to {stored.shape}, its header says {images.shape[2:]}")
+            images[t, z] = stored * np.float64(frame.slope) + frame.intercept
+    return images
+
+
+def _decoded(frame: Frame) -> NDArray[Any]:
     try:
-        file = pydicom.dcmread(path)
-        missing = [name for name in (*NEEDED, "PixelData") if getattr(file, name, None) in (None, "")]
-    except (InvalidDicomError, OSError, ValueError, AttributeError, NotImplementedError, KeyError, EOFError) as error:
-        raise UnreadableFile(path, f"not a DICOM file ({str(error)[:80]})") from error
-    if missing:
-        raise UnreadableFile(path, f"lacks {', '.join(missing)}, which sorting a cine stack needs")
-    return file
-
-
-def plane_normal(file: pydicom.Dataset) -> NDArray[np.float64]:
-    """Unit normal of the image plane in patient coordinates."""
-    row, column = np.asarray(file.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    normal = np.cross(row, column)
-    length: float = float(np.linalg.norm(normal))
-    return np.asarray(normal / length if length else normal)
-
-
-def grouped(place: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Indices of the files of each slice, by rising position."""
-    order = np.argsort(place, kind="stable")
-    gaps = np.flatnonzero(np.diff(place[order]) > POSITION_TOLERANCE_MM) + 1
-    parts: Iterable[NDArray[np.int64]] = np.split(order, gaps)
-    return list(parts)
-
-
-def pixels(file: pydicom.Dataset) -> NDArray[np.float32]:
-    """Stored values with slope and intercept."""
-    slope = float(getattr(file, "RescaleSlope", 1) or 1)
-    intercept = float(getattr(file, "RescaleIntercept", 0) or 0)
-    return (file.pixel_array * slope + intercept).astype(np.float32)
+        return pixel_array(frame.path)
+    except Exception as error:  # decoders raise whatever damaged bytes lead them to
+        syntax = UID(frame.facts.transfer_syntax).name or "an unknown way"
+        if isinstance(error, (RuntimeError, NotImplementedError)) and UID(frame.facts.transfer_syntax).is_compressed:
+            reason = f"its pixels are stored as {syntax}, for which no decoder is installed, or are damaged"
+        else:
+            reason = f"its pixels cannot be read ({type(error).__name__})"
+        raise UnreadableFile(frame.path, reason) from error

@@ -2,14 +2,16 @@
 
 As NIfTI, axes (x, y, z, t) in mm and s, and a `.json` beside it that says what they are. This is the only place that
 knows affines and the order of NIfTI's axes; everywhere else an image is (frames, slices, y, x).
-The affine is the diagonal of the spacing: k-space files of CMRxRecon state no position and no orientation.
+The affine of an image made from k-space is the diagonal of the spacing: files of CMRxRecon state no position and no
+orientation. Images that come with a place in the patient (DICOM, NIfTI) keep it.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,53 @@ from cohort.records import MissingFile, NotFinite, UnreadableFile, WrongShape
 Spacing = tuple[float, float, float]
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 NIFTI2_HEADER_BYTES = 540
+SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+#: an axis closer to a body axis than this cosine (8 degrees) is not oblique: the affine may be made up
+OBLIQUE = 0.99
+#: the time step of a header is believed where a cine can have it; 1 is what stands there when nobody knew
+FRAME_TIME_RANGE_S = (0.005, 0.25)
 N_LABELS = 4  # 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity
 
 
+@dataclass(frozen=True)
+class PlacedImage:
+    """An image with its place in the patient.
+
+    Attributes
+    ----------
+    image : (frames, slices, y, x)
+        As stored.
+    spacing_mm : (slice pitch, y, x)
+    affine : (4, 4)
+        Voxel (x, y, z) to mm.
+    frame_time_s : float or None
+        None where the header states none that a cine can have.
+    flipped : (bool, bool)
+        Whether y and x must be turned around to see the image as scanners show it (`as_shown`).
+    sidecar
+        Empty where there is none.
+    """
+
+    image: NDArray[Any]
+    spacing_mm: Spacing
+    affine: NDArray[np.float64]
+    frame_time_s: float | None
+    flipped: tuple[bool, bool]
+    sidecar: dict[str, Any]
+
+    def as_shown(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Turn (..., y, x) around between stored and shown; twice is nothing."""
+        return np.ascontiguousarray(array[..., :: -1 if self.flipped[0] else 1, :: -1 if self.flipped[1] else 1])
+
+
 def write_image(
-    path: Pathish, image: NDArray[Any], *, spacing_mm: Spacing, sidecar: Mapping[str, Any], allow_nan: bool = False
+    path: Pathish,
+    image: NDArray[Any],
+    *,
+    spacing_mm: Spacing,
+    sidecar: Mapping[str, Any],
+    allow_nan: bool = False,
+    affine: NDArray[np.float64] | None = None,
 ) -> None:
     """Write an image and its sidecar; each appears whole or not at all, the sidecar first.
 
@@ -44,6 +88,8 @@ def write_image(
         Whatever JSON can hold; `frame_time_s`, if it is a number, also becomes the time step of the NIfTI.
     allow_nan
         Maps may hold NaN where there is no value; images may not.
+    affine
+        Voxel (x, y, z) to mm, for images with a place in the patient; the diagonal of the spacing by default.
 
     Raises
     ------
@@ -63,7 +109,13 @@ def write_image(
     except (TypeError, ValueError) as error:
         raise UnreadableFile(beside, f"the sidecar holds what JSON cannot: {error}") from error
     frame_time_s = sidecar.get("frame_time_s")
-    nifti = nibabel.Nifti1Image(data.transpose(3, 2, 1, 0), np.diag([*spacing[::-1], 1.0]))
+    matrix = np.diag([*spacing[::-1], 1.0]) if affine is None else np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise WrongShape(target, f"expected an affine of 4 x 4 finite numbers, got {matrix.shape}")
+    nifti = nibabel.Nifti1Image(data.transpose(3, 2, 1, 0), matrix)
+    if affine is not None:
+        nifti.header.set_sform(matrix, code="scanner")
+        nifti.header.set_qform(matrix, code="scanner", strip_shears=True)
     nifti.header.set_xyzt_units("mm", "sec")
     nifti.header.set_zooms((*spacing[::-1], float(frame_time_s or 0.0)))
     packed = nifti.to_bytes()
@@ -72,7 +124,14 @@ def write_image(
         temporary.write_bytes(gzip.compress(packed, compresslevel=1, mtime=0) if target.suffix == ".gz" else packed)
 
 
-def write_labels(path: Pathish, labels: NDArray[Any], *, spacing_mm: Spacing, sidecar: Mapping[str, Any]) -> None:
+def write_labels(
+    path: Pathish,
+    labels: NDArray[Any],
+    *,
+    spacing_mm: Spacing,
+    sidecar: Mapping[str, Any],
+    affine: NDArray[np.float64] | None = None,
+) -> None:
     """Write labels (0 background, 1 LV cavity, 2 myocardium, 3 RV cavity) as `write_image` does.
 
     Raises
@@ -82,7 +141,7 @@ def write_labels(path: Pathish, labels: NDArray[Any], *, spacing_mm: Spacing, si
     """
     if labels.dtype != np.uint8 or (labels.size and labels.max() >= N_LABELS):
         raise WrongShape(path, f"expected uint8 labels 0 to {N_LABELS - 1}, got {labels.dtype} up to {labels.max()}")
-    write_image(path, labels, spacing_mm=spacing_mm, sidecar=sidecar)
+    write_image(path, labels, spacing_mm=spacing_mm, sidecar=sidecar, affine=affine)
 
 
 def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any], Spacing, dict[str, Any]]:
@@ -113,6 +172,17 @@ def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any],
     NotFinite
         NaN or infinity without `allow_nan`.
     """
+    placed = read_placed(path, allow_nan=allow_nan)
+    return placed.image, placed.spacing_mm, placed.sidecar
+
+
+def read_placed(path: Pathish, *, allow_nan: bool = False) -> PlacedImage:
+    """Read an image with its place in the patient and its frame time.
+
+    Arguments and errors as `read_image`. An image is `flipped` where its affine is oblique, so that it comes from a
+    scanner: short-axis planes are shown with the patient's left to the right and the feet or the back below.
+    Affines along the axes are often made up, and turn nothing.
+    """
     source = Path(path)
     beside = sidecar_path(source)
     if not source.is_file():
@@ -120,7 +190,8 @@ def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any],
     try:
         nifti = _open_nifti(source)
         stored = np.asanyarray(nifti.dataobj)
-        zooms, unit = nifti.header.get_zooms(), nifti.header.get_xyzt_units()[0]
+        zooms, (unit, time_unit) = nifti.header.get_zooms(), nifti.header.get_xyzt_units()
+        affine = np.asarray(nifti.affine, dtype=np.float64)
     except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
         raise UnreadableFile(source, f"not a whole NIfTI file ({type(error).__name__}: {error})") from error
     if stored.ndim not in (3, 4):
@@ -129,7 +200,58 @@ def read_image(path: Pathish, *, allow_nan: bool = False) -> tuple[NDArray[Any],
     # str: the shortest decimal of a float32, so that 1.2 mm is read as 1.2 and not as 1.2000000476837158
     steps = [float(str(z)) * MM_PER_UNIT.get(unit, 1.0) for z in zooms[:3]]
     spacing = _checked_spacing(source, (steps[2], steps[1], steps[0]))
-    return np.ascontiguousarray(_storable(source, data, allow_nan=allow_nan)), spacing, _read_sidecar(beside)
+    step_s = float(str(zooms[3])) * SECONDS_PER_UNIT.get(time_unit, 1.0) if len(zooms) > 3 else 0.0
+    return PlacedImage(
+        image=np.ascontiguousarray(_storable(source, data, allow_nan=allow_nan)),
+        spacing_mm=spacing,
+        affine=affine,
+        frame_time_s=step_s if FRAME_TIME_RANGE_S[0] <= step_s <= FRAME_TIME_RANGE_S[1] else None,
+        flipped=_flips(affine),
+        sidecar=_read_sidecar(beside),
+    )
+
+
+def affine_of_planes(
+    orientation: Sequence[float], positions: NDArray[np.float64], *, pixel_mm: tuple[float, float], pitch_mm: float
+) -> tuple[NDArray[np.float64], float]:
+    """The affine of a stack of planes that DICOM describes.
+
+    Parameters
+    ----------
+    orientation
+        Direction along a row (x), then down a column (y), in DICOM's axes (left, posterior, superior).
+    positions
+        (slices, 3): center of the first pixel of each slice, mm.
+    pixel_mm
+        (y, x).
+    pitch_mm
+        Distance of slices, for a stack of one.
+
+    Returns
+    -------
+    affine : (4, 4)
+        Voxel (x, y, z) to mm in NIfTI's axes (right, anterior, superior).
+    float
+        How far a slice lies from where the affine puts it, mm, at most.
+    """
+    row, column = np.asarray(orientation, dtype=np.float64).reshape(2, 3)
+    n = len(positions)
+    step = (positions[-1] - positions[0]) / (n - 1) if n > 1 else np.cross(row, column) * pitch_mm
+    away = positions - (positions[0] + np.arange(n)[:, None] * step)
+    matrix = np.eye(4)
+    matrix[:3] = np.column_stack([row * pixel_mm[1], column * pixel_mm[0], step, positions[0]])
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix, float(np.linalg.norm(away, axis=1).max())
+
+
+def _flips(affine: NDArray[np.float64]) -> tuple[bool, bool]:
+    """Whether y and x run against the way scanners show a short axis; never for affines along the axes."""
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and (sizes > 0).all()):
+        return False, False
+    x, y, _ = (affine[:3, :3] / sizes).T * np.array([-1.0, -1.0, 1.0])  # left, posterior, superior
+    if np.abs(x).max() > OBLIQUE or np.abs(y).max() > OBLIQUE:
+        return False, False
+    return bool(y[1] - y[2] < 0), bool(x[0] < 0)
 
 
 def read_labels(path: Pathish) -> tuple[NDArray[np.uint8], Spacing, dict[str, Any]]:
