@@ -1,6 +1,7 @@
 """Which number is which tissue, and does a label map keep to it?"""
 
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,10 @@ NAMES: Final[Mapping[int, str]] = {
     MYOCARDIUM: "myocardium",
     RV: "RV cavity",
 }
+#: atria of long-axis views: kept only where a label map asks for them, and measured nowhere
+LA: Final = 4
+RA: Final = 5
+ALL_NAMES: Final[Mapping[int, str]] = {**NAMES, LA: "LA cavity", RA: "RA cavity"}
 #: ACDC's label order (Bernard et al., doi 10.1109/TMI.2018.2837502) to ours
 FROM_ACDC: Final[Mapping[int, int]] = {1: RV, 2: MYOCARDIUM, 3: LV}
 
@@ -74,17 +79,45 @@ def check_label_order(labels: Labels) -> None:
     labels = np.asarray(labels)
     if labels.size and int(labels.max()) > RV:
         raise MeasurementFailed(f"the label map holds {int(labels.max())}; ours are 0 to 3, see map_labels")
-    lv, rv = ringed_share(labels, LV), ringed_share(labels, RV)
+    lv = ringed_share(labels, LV)
     if lv >= MIN_RINGED_SHARE or np.isnan(lv):
         return
-    hint = "; label 3 is surrounded, so this may be the ACDC order (use FROM_ACDC)" if rv >= MIN_RINGED_SHARE else ""
+    order, hint = fitting_order(labels), ""
+    if order is not None:
+        acdc = " (the ACDC order, use FROM_ACDC)" if order == FROM_ACDC else ""
+        hint = f"; another order fits: {', '.join(f'{a} is the {NAMES[b]}' for a, b in order.items())}{acdc}"
     raise MeasurementFailed(
         f"label 1 must be the LV cavity inside the myocardium (label 2), but only {100 * lv:.0f} % "
         f"of its border touches label 2{hint}"
     )
 
 
-def ringed_share(labels: Labels, cavity: int) -> float:
+def fitting_order(labels: Labels) -> dict[int, int] | None:
+    """Which of the labels 1, 2, 3 is which structure, judged by what surrounds what.
+
+    Parameters
+    ----------
+    labels
+        `(..., y, x)`.
+
+    Returns
+    -------
+    Number -> what it must be (the identity where the order is right), or None where no label surrounds another: no
+    heart, or a segmentation too poor to tell.
+    """
+    codes = (LV, MYOCARDIUM, RV)
+    shares = {(a, b): ringed_share(labels, a, by=b) for a, b, _ in permutations(codes)}
+    if shares[LV, MYOCARDIUM] >= MIN_RINGED_SHARE:  # even where a scrap of another label is surrounded, too
+        return {code: code for code in codes}
+    # a missing label has no share at all
+    cavity, ring = max(shares, key=lambda pair: -1.0 if np.isnan(shares[pair]) else shares[pair])
+    if not shares[cavity, ring] >= MIN_RINGED_SHARE:
+        return None
+    other = next(code for code in codes if code not in (cavity, ring))
+    return dict(sorted({cavity: LV, ring: MYOCARDIUM, other: RV}.items()))
+
+
+def ringed_share(labels: Labels, cavity: int, *, by: int = MYOCARDIUM) -> float:
     """Share of a cavity's in-plane border (4-neighbor pixel edges) that lies on myocardium; NaN without a border."""
     on_myocardium = total = 0
     for axis in (-1, -2):
@@ -93,7 +126,7 @@ def ringed_share(labels: Labels, cavity: int) -> float:
         for inside, outside in ((one, other), (other, one)):
             border = (inside == cavity) & (outside != cavity)
             total += int(border.sum())
-            on_myocardium += int((border & (outside == MYOCARDIUM)).sum())
+            on_myocardium += int((border & (outside == by)).sum())
     return on_myocardium / total if total else float("nan")
 
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,22 +23,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from cohort.records import MeasurementFailed, WeightsProblem
+from phenotyping.nnunet_labels import LabelMap, check_model_order, label_table
+from phenotyping.nnunet_region import Region, heart_region, largest_part
+from phenotyping.nnunet_tiles import TilePlan, mean_of_folds, slice_logits
 
 SHIPPED_MODEL = Path(__file__).with_name("weights")
 CHECKPOINT = "checkpoint_final.pth"
-HEART_MARGIN_PX = 16  # around the heart found in the first frame, on the model's grid: it moves by less in a cycle
-BACKGROUND_LOGIT = 1e4  # outside the region that was looked at; finite, so that interpolation beside it is, too
-SMALL_PART = 0.1  # what is smaller, compared with the largest thing labeled, is not searched for in later frames
+TILE_STEP = 0.5  # of a patch, as nnU-Net's command
 TRUSTED_MODULES = ("dynamic_network_architectures.architectures.", "torch.nn.")
-# what nnU-Net folders call the three structures, after removing everything but letters
-LABEL_NAMES = {
-    1: {"lv", "lvc", "lvcavity", "lvbloodpool", "leftventricle", "leftventricularcavity", "leftventriclecavity"},
-    2: {"myo", "myocardium", "mlv", "lvm", "lvmyo", "lvmyocardium", "leftventricularmyocardium"},
-    3: {"rv", "rvc", "rvcavity", "rvbloodpool", "rightventricle", "rightventricularcavity", "rightventriclecavity"},
-}
+LOGIT_BYTES = 256 * 2**20  # held at once; a longer series is labeled in several rounds
+# normalizations after which the scale of the image is gone
+SCALE_FREE = {"ZScoreNormalization", "RescaleTo01Normalization"}
 
 
 def segment(
@@ -46,14 +44,16 @@ def segment(
     spacing_mm: tuple[float, float, float],
     model_folder: str | Path | None = None,
     device: str = "auto",
+    label_map: LabelMap | None = None,
     mirroring: bool = False,
     whole_field: bool = False,
     largest_only: bool = True,
 ) -> NDArray[np.uint8]:
     """Label the left ventricle, its myocardium and the right ventricle in every slice of every frame.
 
-    Each frame is one nnU-Net case: normalized, resampled to the model's spacing, predicted in overlapping patches and
-    brought back to the image's grid by nnU-Net's own functions, in memory.
+    Each frame is one nnU-Net case: normalized, resampled to the model's spacing and brought back to the image's grid by
+    nnU-Net's own functions, in memory. The tiles of all slices and frames go through a 2-D network in batches, with the
+    labels that nnU-Net gives for each frame alone; a 3-D network takes frame after frame.
 
     Parameters
     ----------
@@ -66,6 +66,9 @@ def segment(
         are averaged. The shipped model by default.
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda``...
+    label_map : mapping, optional
+        The model's label names or numbers to ours, where ``dataset.json`` does not say it in known words or says it
+        wrongly; see ``phenotyping.nnunet_labels.label_table``. Only with it atria are kept (4 LA, 5 RA).
     mirroring : bool
         Average over mirrored images, as the model allows: better by little, slower by 4.
     whole_field : bool
@@ -83,24 +86,33 @@ def segment(
     Raises
     ------
     MeasurementFailed
-        The image has not four axes, is not finite, or a frame is empty.
+        The image has not four axes, is not finite, or a frame is empty; or the labels that are found have another order
+        than the model's names or the map say (``phenotyping.nnunet_labels.check_model_order``).
     WeightsProblem
-        The folder is no usable nnU-Net result.
+        The folder is no usable nnU-Net result, or a label of it has no known meaning.
+    ConfigProblem
+        The label map does not fit the model.
     """
-    magnitude = _magnitude(image, spacing_mm)
     folder = Path(model_folder) if model_folder is not None else SHIPPED_MODEL
+    magnitude = _magnitude(image, spacing_mm)
     model = _load_model(folder.resolve(), _content_hash(folder), _device(device))
-    for predictor in model.predictors:
-        predictor.use_mirroring = mirroring
-    region: _Region | None = None
+    table = label_table(folder, model.dataset["labels"], label_map)
+    scaled = _scaled(magnitude, model)
     labels = np.zeros(magnitude.shape, np.uint8)
-    for frame, volume in enumerate(magnitude):
-        data, properties = _preprocess(volume, spacing_mm, model)
-        logits = _predict(data, model, region if region is not None and region.fits(data.shape, properties) else None)
-        if frame == 0 and not whole_field and len(model.configuration.patch_size) == 2:
-            region = _heart_region(logits, properties, model)
-        found = _to_image_grid(logits, properties, model)
-        labels[frame] = _largest(found) if largest_only else found
+    region: Region | None = None
+    for frames in _rounds(magnitude.shape, n_classes=model.n_classes, look_first=not whole_field):
+        cases = [_preprocess(scaled[frame], spacing_mm, model) for frame in frames]
+        logits = _predict(cases, model, region, mirroring=mirroring)
+        if frames[0] == 0 and not whole_field and model.is_2d:
+            region = heart_region(
+                np.asarray(model.label_manager.convert_logits_to_segmentation(logits[0])),
+                patch=tuple(model.configuration.patch_size),
+                bounding_box=cases[0][1]["bbox_used_for_cropping"],
+            )
+        for frame, case, answer in zip(frames, cases, logits, strict=True):
+            found = table[_to_image_grid(answer, case[1], model)]
+            labels[frame] = largest_part(found) if largest_only else found
+    check_model_order(labels, model.dataset["labels"], table)
     return labels
 
 
@@ -121,6 +133,7 @@ def nnunet_library() -> SimpleNamespace:
         from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
         from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
         from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
         from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
         from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -130,6 +143,8 @@ def nnunet_library() -> SimpleNamespace:
         SimpleITKIO=SimpleITKIO,
         to_segmentation=convert_predicted_logits_to_segmentation_with_correct_shape,
         nnUNetPredictor=nnUNetPredictor,
+        compute_gaussian=compute_gaussian,
+        tile_starts=compute_steps_for_sliding_window,
         nnUNetTrainer=nnUNetTrainer,
         find_trainer=recursive_find_trainer_class_by_name,
         PlansManager=PlansManager,
@@ -182,28 +197,36 @@ def _harmless_types() -> list[Any]:
 
 @dataclass(frozen=True)
 class _Model:
-    """A loaded result folder: one predictor a fold, and how its labels become ours."""
+    """A loaded result folder: one predictor a fold."""
 
     predictors: tuple[Any, ...]
     plans: Any
     configuration: Any
     label_manager: Any
     dataset: dict[str, Any]
-    to_our_labels: NDArray[np.uint8]
+    device: torch.device
 
+    @property
+    def is_2d(self) -> bool:
+        """Whether slices are labeled each by itself."""
+        return len(self.configuration.patch_size) == 2
 
-@dataclass(frozen=True)
-class _Region:
-    """In-plane part of the model's grid that holds the heart, and the grid that it belongs to."""
+    @property
+    def n_classes(self) -> int:
+        """Channels of the logits."""
+        return int(self.label_manager.num_segmentation_heads)
 
-    rows: slice
-    columns: slice
-    shape: tuple[int, ...]
-    bounding_box: object
-
-    def fits(self, shape: tuple[int, ...], properties: Mapping[str, Any]) -> bool:
-        """Whether a frame lies on the same grid (frames with other empty borders are cropped otherwise)."""
-        return self.shape == tuple(shape) and self.bounding_box == properties["bbox_used_for_cropping"]
+    def tiles(self, *, mirroring: bool) -> TilePlan:
+        """How slices are cut, as nnU-Net would."""
+        library, patch = nnunet_library(), tuple(self.configuration.patch_size)
+        return TilePlan(
+            patch=patch,
+            starts=lambda size: tuple(library.tile_starts(size, patch, TILE_STEP)),
+            weight=library.compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=self.device),
+            n_classes=self.n_classes,
+            mirror_axes=tuple(self.predictors[0].allowed_mirroring_axes or ()) if mirroring else (),
+            n_features=int(self.configuration.network_arch_init_kwargs["features_per_stage"][0]),
+        )
 
 
 def _magnitude(image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> NDArray[np.float32]:
@@ -217,8 +240,26 @@ def _magnitude(image: NDArray[Any], spacing_mm: tuple[float, float, float]) -> N
     peaks = magnitude.max(axis=(1, 2, 3))
     if not (peaks > 0).all():
         raise MeasurementFailed(f"segmentation: frame {int(np.argmin(peaks))} is empty (all zero)")
-    # nnU-Net normalizes in float32; a common scale keeps it from over- or underflow and changes nothing else
-    return magnitude / np.float32(peaks.max())
+    return magnitude
+
+
+def _scaled(magnitude: NDArray[np.float32], model: _Model) -> NDArray[np.float32]:
+    """Values near one, by a power of two: nnU-Net normalizes in float32 and squares; other digits do not change.
+
+    Left alone where the model's normalization needs the scale.
+    """
+    if not set(model.configuration.normalization_schemes) <= SCALE_FREE:
+        return magnitude
+    return np.ldexp(magnitude, -int(np.frexp(magnitude.max())[1]))
+
+
+def _rounds(shape: tuple[int, ...], *, n_classes: int, look_first: bool) -> Iterator[range]:
+    """Frames that are labeled together: the first by itself where it tells where the heart is, then as fit in memory."""
+    n_frames = shape[0]
+    at_once = max(1, LOGIT_BYTES // (2 * n_classes * int(np.prod(shape[1:]))))
+    starts = [0, *range(1, n_frames, at_once)] if look_first else [*range(0, n_frames, at_once)]
+    for start, stop in pairwise([*starts, n_frames]):
+        yield range(start, stop)
 
 
 def _device(name: str) -> str:
@@ -264,10 +305,11 @@ def _load_model(folder: Path, content_hash: str, device: str) -> _Model:  # noqa
                 predictor.manual_initialization(
                     network, manager, configuration, None, dataset, trainer, tuple(mirror_axes) if mirror_axes else None
                 )
+            predictor.network = predictor.network.to(predictor.device).eval()
             predictors.append(predictor)
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ImportError, AssertionError) as error:
         raise WeightsProblem(folder, f"plans, dataset and checkpoint do not fit: {error!s:.200}") from error
-    return _Model(tuple(predictors), manager, configuration, label_manager, dataset, _label_table(folder, dataset))
+    return _Model(tuple(predictors), manager, configuration, label_manager, dataset, torch.device(device))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -309,29 +351,13 @@ def _build_network(library: SimpleNamespace, trainer: str, manager: Any, configu
 def _new_predictor(library: SimpleNamespace, device: str) -> Any:
     with contextlib.redirect_stdout(io.StringIO()):  # it comments on the device
         return library.nnUNetPredictor(
-            tile_step_size=0.5,
+            tile_step_size=TILE_STEP,
             use_gaussian=True,
             use_mirroring=False,
             perform_everything_on_device=device.startswith("cuda"),
             device=torch.device(device),
             allow_tqdm=False,
         )
-
-
-def _label_table(folder: Path, dataset: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """The model's label numbers to ours, by the names in dataset.json."""
-    table = np.zeros(256, np.uint8)
-    found = set()
-    for name, number in dataset["labels"].items():
-        plain = "".join(letter for letter in name.lower() if letter.isalpha())
-        for ours, names in LABEL_NAMES.items():
-            if plain in names and isinstance(number, int):
-                table[number] = ours
-                found.add(ours)
-    if found != {1, 2, 3}:
-        expected, given = "LV cavity, myocardium, RV cavity", ", ".join(map(str, dataset["labels"]))
-        raise WeightsProblem(folder / "dataset.json", f"expected labels named {expected}; got {given}")
-    return table
 
 
 def _preprocess(
@@ -345,50 +371,37 @@ def _preprocess(
     return torch.from_numpy(np.ascontiguousarray(data)), properties
 
 
-def _predict(data: torch.Tensor, model: _Model, region: _Region | None) -> torch.Tensor:
-    """Logits (classes, slices, y, x) on the model's grid, averaged over folds; background outside the region."""
-    part = data if region is None else data[:, :, region.rows, region.columns].contiguous()
-    logits = sum(predictor.predict_sliding_window_return_logits(part).float().cpu() for predictor in model.predictors)
-    logits = logits / len(model.predictors)
-    if region is None:
-        return logits
-    whole = torch.full((logits.shape[0], *data.shape[1:]), -BACKGROUND_LOGIT)
-    if not model.label_manager.has_regions:
-        whole[0] = BACKGROUND_LOGIT
-    whole[:, :, region.rows, region.columns] = logits
-    return whole
+def _predict(
+    cases: list[tuple[torch.Tensor, dict[str, Any]]], model: _Model, region: Region | None, *, mirroring: bool
+) -> list[torch.Tensor]:
+    """Logits (classes, slices, y, x) of each frame on the model's grid, averaged over folds; background outside the
+    region, where a frame lies on the region's grid (frames with other empty borders are cropped otherwise)."""
+    if not model.is_2d:
+        return [mean_of_folds([_whole_volume(one, data, mirroring) for one in model.predictors]) for data, _ in cases]
+    within = [
+        region if region is not None and region.fits(data.shape, properties["bbox_used_for_cropping"]) else None
+        for data, properties in cases
+    ]
+    parts = [
+        data if part is None else data[:, :, part.rows, part.columns]
+        for (data, _), part in zip(cases, within, strict=True)
+    ]
+    networks = [predictor.network for predictor in model.predictors]
+    logits = slice_logits(parts, networks, model.tiles(mirroring=mirroring), device=model.device)
+    background = None if model.label_manager.has_regions else 0
+    return [
+        answer if part is None else part.surrounded(answer, background=background)
+        for answer, part in zip(logits, within, strict=True)
+    ]
 
 
-def _heart_region(logits: torch.Tensor, properties: Mapping[str, Any], model: _Model) -> _Region | None:
-    """The in-plane box around all larger things labeled, at least one patch large; None where there is nothing."""
-    labels: NDArray[np.uint8] = np.asarray(model.label_manager.convert_logits_to_segmentation(logits))
-    n_voxels = (labels > 0).sum(axis=0)
-    parts, n_parts = ndimage.label(n_voxels)
-    if not n_parts:
-        return None
-    sizes = ndimage.sum_labels(n_voxels, parts, np.arange(1, n_parts + 1))
-    found = np.isin(parts, 1 + np.flatnonzero(sizes > SMALL_PART * sizes.max()))
-    box = []
-    for axis, patch in enumerate(model.configuration.patch_size):
-        where = np.flatnonzero(found.any(axis=1 - axis))
-        low, high, size = int(where[0]) - HEART_MARGIN_PX, int(where[-1]) + 1 + HEART_MARGIN_PX, found.shape[axis]
-        length = min(size, max(patch, high - low))
-        start = min(max(0, (low + high - length) // 2), size - length)
-        box.append(slice(start, start + length))
-    shape = (1, *logits.shape[1:])
-    return _Region(box[0], box[1], shape, properties["bbox_used_for_cropping"])
+def _whole_volume(predictor: Any, data: torch.Tensor, mirroring: bool) -> torch.Tensor:
+    predictor.use_mirroring = mirroring
+    logits: torch.Tensor = predictor.predict_sliding_window_return_logits(data).cpu()
+    return logits
 
 
-def _largest(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels (slices, y, x) of the largest part connected in 3-D, diagonals included; all others become background."""
-    parts, n_parts = ndimage.label(labels > 0, np.ones((3, 3, 3)))
-    if n_parts < 2:
-        return labels
-    sizes = np.bincount(parts.ravel())[1:]
-    return np.where(parts == 1 + int(np.argmax(sizes)), labels, 0).astype(np.uint8)
-
-
-def _to_image_grid(logits: torch.Tensor, properties: dict[str, Any], model: _Model) -> NDArray[np.uint8]:
+def _to_image_grid(logits: torch.Tensor, properties: dict[str, Any], model: _Model) -> NDArray[np.integer]:
     """nnU-Net's way back: interpolate the logits to the image's grid, choose the class, undo the crop."""
     labels = nnunet_library().to_segmentation(
         logits,
@@ -398,4 +411,4 @@ def _to_image_grid(logits: torch.Tensor, properties: dict[str, Any], model: _Mod
         properties,
         num_threads_torch=torch.get_num_threads(),
     )
-    return model.to_our_labels[np.asarray(labels)]
+    return np.asarray(labels)

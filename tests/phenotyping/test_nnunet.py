@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,14 @@ import torch
 from scipy import ndimage
 
 from cohort.records import MeasurementFailed, WeightsProblem
-from phenotyping.nnunet import SHIPPED_MODEL, load_checkpoint_safely, model_identity, segment
+from phenotyping.nnunet import (
+    SHIPPED_MODEL,
+    load_checkpoint_safely,
+    model_identity,
+    nnunet_environment,
+    nnunet_library,
+    segment,
+)
 
 SPACING_MM = (8.0, 1.5, 1.5)
 
@@ -95,17 +103,97 @@ def test_global_randomness_and_environment_are_left_alone(copied_model: Path, he
     assert before[2] == dict(os.environ)
 
 
+def rename(folder: Path, labels: dict[str, object]) -> Path:
+    description = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps(description | {"labels": labels}))
+    return folder
+
+
+def reorder(folder: Path, order: list[int]) -> Path:
+    """Let the network answer class ``order[n]`` of the shipped one as its class n."""
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = load_checkpoint_safely(path)
+    for name, weight in checkpoint["network_weights"].items():
+        if "seg_layers" in name:
+            checkpoint["network_weights"][name] = weight[order].clone()
+    torch.save(checkpoint, path)
+    return folder
+
+
 def test_labels_are_matched_by_name_not_by_number(copied_model: Path, heart: np.ndarray, labels: np.ndarray) -> None:
     """A model in ACDC's order (as nnU-Net's own ACDC data set names it) answers in ours."""
-    description = json.loads((copied_model / "dataset.json").read_text())
-    description["labels"] = {"background": 0, "RV": 1, "MLV": 2, "LVC": 3}
-    (copied_model / "dataset.json").write_text(json.dumps(description))
-    swapped = segment(heart, spacing_mm=SPACING_MM, model_folder=copied_model, device="cpu")
-    np.testing.assert_array_equal(swapped, np.array([0, 3, 2, 1])[labels])
-    description["labels"] = {"background": 0, "liver": 1, "spleen": 2, "kidney": 3}
-    (copied_model / "dataset.json").write_text(json.dumps(description))
-    with pytest.raises(WeightsProblem, match="expected labels named LV cavity"):
-        segment(heart, spacing_mm=SPACING_MM, model_folder=copied_model, device="cpu")
+    rename(reorder(copied_model, [0, 3, 2, 1]), {"background": 0, "RV": 1, "MLV": 2, "LVC": 3})
+    found = segment(heart, spacing_mm=SPACING_MM, model_folder=copied_model, device="cpu")
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_wrong_order_is_detected_and_the_fitting_map_works(
+    copied_model: Path, heart: np.ndarray, labels: np.ndarray
+) -> None:
+    """Names that lie, as in data sets whose description and files disagree."""
+    rename(copied_model, {"background": 0, "RV": 1, "MLV": 2, "LVC": 3})
+    options = {"spacing_mm": SPACING_MM, "model_folder": copied_model, "device": "cpu"}
+    fitting = '{"RV" = "LV cavity", "MLV" = "myocardium", "LVC" = "RV cavity"}'
+    with pytest.raises(MeasurementFailed, match=f"in 2 of 2 volumes.*label_map = {re.escape(fitting)}"):
+        segment(heart, **options)
+    right = {"RV": "LV cavity", "MLV": "myocardium", "LVC": "RV cavity"}
+    np.testing.assert_array_equal(segment(heart, label_map=right, **options), labels)
+    np.testing.assert_array_equal(segment(heart, label_map={1: 1, "2": 2, 3: "rv"}, **options), labels)
+
+
+def test_labels_without_meaning_are_refused_and_can_be_named(
+    copied_model: Path, heart: np.ndarray, labels: np.ndarray
+) -> None:
+    rename(copied_model, {"background": 0, "1": 1, "2": 2, "3": 3})
+    options = {"spacing_mm": SPACING_MM, "model_folder": copied_model, "device": "cpu"}
+    with pytest.raises(WeightsProblem, match=r"expected labels named LV cavity.*no meaning for 1"):
+        segment(heart, **options)
+    found = segment(heart, label_map={"1": "LV", "2": "myocardium", "3": "background"}, **options)
+    np.testing.assert_array_equal(found, np.where(labels == 3, 0, labels))
+
+
+def own_answer(folder: Path, volume: np.ndarray, spacing_mm: tuple, *, mirroring: bool) -> np.ndarray:
+    """nnU-Net's own prediction of one volume, one tile after the other."""
+    library = nnunet_library()
+    with nnunet_environment():
+        predictor = library.nnUNetPredictor(
+            use_mirroring=mirroring, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False
+        )
+        folds = tuple(int(path.name.removeprefix("fold_")) for path in sorted(folder.glob("fold_*")))
+        predictor.initialize_from_trained_model_folder(str(folder), folds, "checkpoint_final.pth")
+        return predictor.predict_single_npy_array(volume[None], {"spacing": list(spacing_mm)})
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "mirroring", "n_folds"),
+    [((8.0, 1.5625, 1.5625), True, 1), ((8.0, 1.8, 1.4), False, 2)],
+    ids=["mirrored", "resampled, two folds"],
+)
+def test_batched_labels_are_those_of_nnunet_frame_by_frame(
+    copied_model: Path, heart: np.ndarray, spacing_mm: tuple, mirroring: bool, n_folds: int
+) -> None:
+    """The oracle is nnU-Net's predictor itself, on every frame alone, to the last voxel."""
+    if n_folds == 2:  # another network, so that an average is asked for
+        shutil.copytree(copied_model / "fold_0", copied_model / "fold_1")
+        path = copied_model / "fold_1" / "checkpoint_final.pth"
+        checkpoint = load_checkpoint_safely(path)
+        checkpoint["network_weights"] = {
+            k: 1.02 * w if w.ndim == 4 else w for k, w in checkpoint["network_weights"].items()
+        }
+        torch.save(checkpoint, path)
+    image = 300 * heart[:, :, 8:, :100]
+    image[1] *= 0.5
+    found = segment(
+        image,
+        spacing_mm=spacing_mm,
+        model_folder=copied_model,
+        device="cpu",
+        mirroring=mirroring,
+        whole_field=True,
+        largest_only=False,
+    )
+    for frame, volume in zip(found, image, strict=True):
+        np.testing.assert_array_equal(frame, own_answer(copied_model, volume, spacing_mm, mirroring=mirroring))
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "plans.json", "fold_0/checkpoint_final.pth"])
