@@ -49,7 +49,6 @@ class Facts:
     heart_rate_bpm: float | None
     height_m: float | None
     weight_kg: float | None
-    phase_encoding: str
     gradient_echo: bool
     words: str = field(repr=False)
     subject: str = field(repr=False)
@@ -212,10 +211,9 @@ def _facts(header: pydicom.Dataset) -> Facts:
         heart_rate_bpm=rate,
         height_m=look.number("PatientSize") or None,
         weight_kg=look.number("PatientWeight") or None,
-        phase_encoding=str(look("InPlanePhaseEncodingDirection") or ""),
         gradient_echo="GR" in sequence,
         words=" ".join(str(header.get(name, "")) for name in words).lower(),
-        subject=f"{header.get('PatientID', '')}|{header.get('IssuerOfPatientID', '')}",
+        subject=f"{header.get('PatientID') or header.get('StudyInstanceUID', '')}|{header.get('IssuerOfPatientID', '')}",
     )
 
 
