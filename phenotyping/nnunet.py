@@ -12,7 +12,7 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -45,9 +45,11 @@ def segment(
     model_folder: str | Path | None = None,
     device: str = "auto",
     label_map: LabelMap | None = None,
+    folds: Collection[int] | None = None,
     mirroring: bool = False,
     whole_field: bool = False,
     largest_only: bool = True,
+    check_order: bool = True,
 ) -> NDArray[np.uint8]:
     """Label the left ventricle, its myocardium and the right ventricle in every slice of every frame.
 
@@ -62,13 +64,15 @@ def segment(
     spacing_mm : (float, float, float)
         Slice pitch, y, x.
     model_folder : path, optional
-        An nnU-Net v2 result folder (``dataset.json``, ``plans.json``, ``fold_*/checkpoint_final.pth``); all its folds
-        are averaged. The shipped model by default.
+        An nnU-Net v2 result folder (``dataset.json``, ``plans.json``, ``fold_*/checkpoint_final.pth``). The shipped model
+        by default.
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda``...
     label_map : mapping, optional
         The model's label names or numbers to ours, where ``dataset.json`` does not say it in known words or says it
         wrongly; see ``phenotyping.nnunet_labels.label_table``. Only with it atria are kept (4 LA, 5 RA).
+    folds : collection of int, optional
+        Which folds of the model are averaged; all by default.
     mirroring : bool
         Average over mirrored images, as the model allows: better by little, slower by 4.
     whole_field : bool
@@ -77,6 +81,8 @@ def segment(
     largest_only : bool
         Keep, in each frame, only the largest connected thing among all labeled (nnU-Net's usual post-processing): there
         is one heart, and what lies elsewhere in the body is an error.
+    check_order : bool
+        Stop where the anatomy says that the labels have another order; False for a network that has learned nothing yet.
 
     Returns
     -------
@@ -95,7 +101,9 @@ def segment(
     """
     folder = Path(model_folder) if model_folder is not None else SHIPPED_MODEL
     magnitude = _magnitude(image, spacing_mm)
-    model = _load_model(folder.resolve(), _content_hash(folder), _device(device))
+    model = _load_model(
+        folder.resolve(), _content_hash(folder), _device(device), None if folds is None else frozenset(folds)
+    )
     table = label_table(folder, model.dataset["labels"], label_map)
     scaled = _scaled(magnitude, model)
     labels = np.zeros(magnitude.shape, np.uint8)
@@ -112,7 +120,8 @@ def segment(
         for frame, case, answer in zip(frames, cases, logits, strict=True):
             found = table[_to_image_grid(answer, case[1], model)]
             labels[frame] = largest_part(found) if largest_only else found
-    check_model_order(labels, model.dataset["labels"], table)
+    if check_order:
+        check_model_order(labels, model.dataset["labels"], table)
     return labels
 
 
@@ -225,7 +234,7 @@ class _Model:
             weight=library.compute_gaussian(patch, sigma_scale=1 / 8, value_scaling_factor=10, device=self.device),
             n_classes=self.n_classes,
             mirror_axes=tuple(self.predictors[0].allowed_mirroring_axes or ()) if mirroring else (),
-            n_features=int(self.configuration.network_arch_init_kwargs["features_per_stage"][0]),
+            n_features=int(self.configuration.network_arch_init_kwargs.get("features_per_stage", (32,))[0]),
         )
 
 
@@ -284,10 +293,21 @@ def _content_hash(folder: Path) -> str:
 
 
 @lru_cache(maxsize=4)
-def _load_model(folder: Path, content_hash: str, device: str) -> _Model:  # noqa: ARG001 - the hash is part of the key
+def _load_model(
+    folder: Path,
+    content_hash: str,  # noqa: ARG001 - part of the key
+    device: str,
+    folds: frozenset[int] | None,
+) -> _Model:
     library = nnunet_library()
     dataset, plans = _read_json(folder / "dataset.json"), _read_json(folder / "plans.json")
     paths = sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
+    if folds is not None:
+        wanted = {f"fold_{fold}" for fold in folds}
+        missing = sorted(wanted - {path.parent.name for path in paths})
+        if missing or not wanted:
+            raise WeightsProblem(folder, f"expected {', '.join(missing) or 'a fold to use'} with a {CHECKPOINT} in it")
+        paths = [path for path in paths if path.parent.name in wanted]
     checkpoints = [load_checkpoint_safely(path) for path in paths]
     try:
         name = checkpoints[0]["init_args"]["configuration"]

@@ -13,21 +13,20 @@ import SimpleITK as sitk
 
 from cohort.acdc import GROUPS, read_patient, split
 from phenotyping.nnunet import nnunet_environment, nnunet_library
+from phenotyping.nnunet_folds import fold_splits
 from phenotyping.nnunet_phantoms import Case, phantom_cases
+from phenotyping.nnunet_plan import CONFIGURATION, SHIPPED_PLAN, PlanName, edited_plan
 
 DATASET = "Dataset001_CardioVal"
-CONFIGURATION = "2d"
 LABELS = {"background": 0, "LV cavity": 1, "myocardium": 2, "RV cavity": 3}
-# the edited plan: small enough for a CPU, wide enough for three structures of short-axis slices
-PATCH_PX = 128
-BATCH = 8
-WIDTHS = (16, 32, 64, 96, 96)
-
 Progress = Callable[[str, int, int], None]
 
 
-def write_raw_dataset(out: Path, acdc: Path | None, phantoms: int, seed: int, report: Progress) -> None:
-    """The nnU-Net raw data set, and which cases only monitor the training (one ACDC training patient a group)."""
+def write_raw_dataset(
+    out: Path, acdc: Path | None, phantoms: int, seed: int, report: Progress, *, cross_validated: bool = False
+) -> None:
+    """The nnU-Net raw data set, and which cases only monitor the training (one ACDC training patient a group) or are
+    held back in the folds of a cross-validation."""
     folder = out / "nnUNet_raw" / DATASET
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("imagesTr", "labelsTr"):
@@ -49,6 +48,9 @@ def write_raw_dataset(out: Path, acdc: Path | None, phantoms: int, seed: int, re
         "overwrite_image_reader_writer": "SimpleITKIO",
     }
     write_json(folder / "dataset.json", description)
+    if cross_validated:
+        write_json(folder / "splits_final.json", fold_splits(groups, rng=np.random.default_rng(seed)))
+        return
     monitored = _monitored(sorted(set(groups.values())), np.random.default_rng(seed))
     parts: dict[str, list[str]] = {"train": [], "val": []}
     for name, group in sorted(groups.items()):
@@ -56,8 +58,9 @@ def write_raw_dataset(out: Path, acdc: Path | None, phantoms: int, seed: int, re
     write_json(folder / "splits_final.json", [parts])
 
 
-def plan_and_preprocess(out: Path, report: Progress) -> None:
-    """Fingerprint, plan (edited to the small one) and preprocessed cases, by nnU-Net's classes, one case at a time."""
+def plan_and_preprocess(out: Path, report: Progress, *, plan: PlanName = "small") -> None:
+    """Fingerprint, plan (nnU-Net's own or the small one) and preprocessed cases, by nnU-Net's classes, one case at a
+    time; of a standard plan only the 2-D configuration is used."""
     library, folder = nnunet_library(), out / "nnUNet_preprocessed" / DATASET
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -66,7 +69,7 @@ def plan_and_preprocess(out: Path, report: Progress) -> None:
     # the planner takes the number of augmentation workers as a number of threads, which 0 is not
     with nnunet_environment(nnUNet_n_proc_DA="1"), contextlib.redirect_stdout(io.StringIO()):
         plans = library.ExperimentPlanner(DATASET).plan_experiment()
-    plans = _small_plan(plans)
+    plans = edited_plan(plans, SHIPPED_PLAN) if plan == "small" else plans
     write_json(folder / f"{plans['plans_name']}.json", plans)
     dataset = json.loads((folder / "dataset.json").read_text())
     manager = library.PlansManager(plans)
@@ -98,25 +101,6 @@ def _fingerprint(cases: dict[str, Any], library: Any, report: Progress) -> dict[
         "foreground_intensity_properties_per_channel": {"0": plain(statistics)},
         "median_relative_size_after_cropping": float(np.median(relative_sizes)),
     }
-
-
-def _small_plan(plans: dict[str, Any]) -> dict[str, Any]:
-    """Keep nnU-Net's 2-D configuration, spacing, normalization and resampling; shrink patch, batch and network."""
-    plan = json.loads(json.dumps(plans))
-    configuration = plan["configurations"][CONFIGURATION]
-    n_stages = len(WIDTHS)
-    configuration["patch_size"], configuration["batch_size"] = [PATCH_PX, PATCH_PX], BATCH
-    configuration["normalization_schemes"], configuration["use_mask_for_norm"] = ["ZScoreNormalization"], [False]
-    configuration["architecture"]["arch_kwargs"] |= {
-        "n_stages": n_stages,
-        "features_per_stage": list(WIDTHS),
-        "kernel_sizes": [[3, 3]] * n_stages,
-        "strides": [[1, 1]] + [[2, 2]] * (n_stages - 1),
-        "n_conv_per_stage": [2] * n_stages,
-        "n_conv_per_stage_decoder": [2] * (n_stages - 1),
-    }
-    plan["configurations"] = {CONFIGURATION: configuration}
-    return plan
 
 
 def _acdc_cases(folder: Path, report: Progress) -> Iterator[Case]:

@@ -22,7 +22,6 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform  # type: i
 from cohort.records import ConfigProblem
 from phenotyping.nnunet import CHECKPOINT, load_checkpoint_safely, nnunet_environment, nnunet_library
 from phenotyping.nnunet_dataset import (
-    CONFIGURATION,
     DATASET,
     Progress,
     plain,
@@ -30,8 +29,11 @@ from phenotyping.nnunet_dataset import (
     write_json,
     write_raw_dataset,
 )
+from phenotyping.nnunet_folds import chosen_folds, held_back_dice, read_splits
+from phenotyping.nnunet_plan import CONFIGURATION, SHIPPED_STEPS, checked_plan
 
 STEPS_PER_EPOCH = 50  # nnU-Net changes the learning rate, monitors and saves once an epoch
+FOLD_SEED_STEP = 1_000_003
 
 
 def train_nnunet(
@@ -39,13 +41,18 @@ def train_nnunet(
     acdc: str | Path | None,
     phantoms: int,
     out: str | Path,
-    steps: int,
+    steps: int = SHIPPED_STEPS,
     seed: int,
     threads: int,
+    folds: str = "",
+    plan: str = "small",
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Path:
     """Train a 2-D nnU-Net on the ACDC training split and on phantoms; continue where an earlier call stopped.
+
+    Without folds one network learns from all but a few patients, which are watched. In a cross-validation by patient
+    each fold holds a fifth of the patients back, and ``cross_validation.json`` says how well it labels them.
 
     Parameters
     ----------
@@ -56,12 +63,16 @@ def train_nnunet(
     out : path
         Working folder: ``nnUNet_raw``, ``nnUNet_preprocessed``, ``nnUNet_results`` and the result ``model``.
     steps : int
-        Optimizer steps of 8 patches (rounded up to whole epochs of 50).
+        Optimizer steps of each network (rounded up to whole epochs of 50); by default as many as the shipped weights took.
     seed : int
         Of the phantoms, the monitored patients, the initial weights and the augmentation. Global generators are left as
         they were.
     threads : int
         torch threads.
+    folds : str
+        ``all``, or the folds to train in this call (``0,1``) of a five-fold cross-validation; empty for none.
+    plan : str
+        ``small``, nnU-Net's plan edited for a CPU, or ``standard``, its own (for a GPU); trained alike.
     device : str
         ``cpu`` or ``cuda``.
     progress : callable, optional
@@ -70,26 +81,34 @@ def train_nnunet(
     Returns
     -------
     pathlib.Path
-        ``out/model``: an nnU-Net v2 result folder (``dataset.json``, ``plans.json``, ``fold_0/checkpoint_final.pth``
-        with tensors and plain values only), as `phenotyping.nnunet.segment` takes.
+        ``out/model``: an nnU-Net v2 result folder (``dataset.json``, ``plans.json``, ``fold_*/checkpoint_final.pth``
+        with tensors and plain values only), as `phenotyping.nnunet.segment` takes, which averages the folds.
 
     Raises
     ------
     ConfigProblem
-        Neither ACDC nor phantoms; or the folder holds a training with other settings.
+        Neither ACDC nor phantoms; an unknown plan or fold, or fewer patients than folds; or the folder holds a training
+        with other settings.
     """
+    numbers, plan_name = chosen_folds(folds), checked_plan(plan)
     if acdc is None and phantoms < 1:
         raise ConfigProblem("nothing to train on: give an ACDC folder, a number of phantoms, or both")
     report: Progress = progress if progress is not None else _silent
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    _check_same_settings(out / "settings.json", {"acdc": acdc is not None, "phantoms": phantoms, "seed": seed})
+    settings = {"acdc": acdc is not None, "phantoms": phantoms, "seed": seed}
+    _check_same_settings(out / "settings.json", settings | {"plan": plan_name, "cross_validated": bool(numbers)})
     folders = {f"nnUNet_{part}": str(out / f"nnUNet_{part}") for part in ("raw", "preprocessed", "results")}
     with nnunet_environment(**folders), _private_randomness(seed), _torch_threads(threads):
         if not (out / "nnUNet_preprocessed" / DATASET / "done").exists():
-            write_raw_dataset(out, Path(acdc) if acdc is not None else None, phantoms, seed, report)
-            plan_and_preprocess(out, report)
-        return _train(out, steps, device, report)
+            folder = Path(acdc) if acdc is not None else None
+            write_raw_dataset(out, folder, phantoms, seed, report, cross_validated=bool(numbers))
+            plan_and_preprocess(out, report, plan=plan_name)
+        for fold in numbers or (0,):
+            _train(out, fold, steps, device, report)
+            if numbers:
+                _validate_fold(out, fold, device)
+    return out / "model"
 
 
 class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
@@ -231,17 +250,19 @@ class InvertContrast(ImageOnlyTransform):
         return -img
 
 
-def _train(out: Path, steps: int, device: str, report: Progress) -> Path:
+def _train(out: Path, number: int, steps: int, device: str, report: Progress) -> None:
     folder = out / "nnUNet_preprocessed" / DATASET
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     dataset = json.loads((folder / "dataset.json").read_text())
-    seed = json.loads((out / "settings.json").read_text())["seed"]
-    fold = out / "nnUNet_results" / DATASET / f"CardioValTrainer__{plans['plans_name']}__{CONFIGURATION}" / "fold_0"
+    # far apart, so that no epoch of one fold draws what an epoch of another drew
+    seed = json.loads((out / "settings.json").read_text())["seed"] + FOLD_SEED_STEP * number
+    trained = out / "nnUNet_results" / DATASET / f"CardioValTrainer__{plans['plans_name']}__{CONFIGURATION}"
+    fold = trained / f"fold_{number}"
     earlier = [fold / name for name in ("checkpoint_latest.pth", CHECKPOINT) if (fold / name).exists()]
     _seed_everything(seed)
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = CardioValTrainer(
-            {**plans, "continue_training": bool(earlier)}, CONFIGURATION, 0, dataset, torch.device(device)
+            {**plans, "continue_training": bool(earlier)}, CONFIGURATION, number, dataset, torch.device(device)
         )
         trainer.logger.plot_progress_png = _no_picture
         trainer.num_epochs, trainer.seed, trainer.report = -(-steps // STEPS_PER_EPOCH), seed, report
@@ -250,22 +271,31 @@ def _train(out: Path, steps: int, device: str, report: Progress) -> Path:
             trainer.load_checkpoint(str(earlier[0]))
     if trainer.current_epoch < trainer.num_epochs:
         trainer.run_training()
-    return _export(fold, out / "model")
+    _export(fold, out / "model")
 
 
-def _export(fold: Path, target: Path) -> Path:
+def _validate_fold(out: Path, fold: int, device: str) -> None:
+    """Add the Dice of the patients that the fold held back to what is known of the others."""
+    path, raw = out / "model" / "cross_validation.json", out / "nnUNet_raw" / DATASET
+    known = json.loads(path.read_text()) if path.exists() else {}
+    cases = read_splits(raw)[fold]["val"]
+    known[f"fold_{fold}"] = held_back_dice(raw, out / "model", cases, fold=fold, device=device)
+    write_json(path, dict(sorted(known.items())))
+
+
+def _export(fold: Path, target: Path) -> None:
     """The result folder to ship: weights without the optimizer, plans and data set description."""
     checkpoint = load_checkpoint_safely(fold / CHECKPOINT)
     kept = ("network_weights", "init_args", "trainer_name", "inference_allowed_mirroring_axes", "current_epoch")
-    (target / "fold_0").mkdir(parents=True, exist_ok=True)
-    torch.save({name: checkpoint[name] for name in kept}, target / "fold_0" / CHECKPOINT)
+    (target / fold.name).mkdir(parents=True, exist_ok=True)
+    torch.save({name: checkpoint[name] for name in kept}, target / fold.name / CHECKPOINT)
     for name in ("plans.json", "dataset.json"):
         shutil.copyfile(fold.parent / name, target / name)
-    return target
 
 
 def _check_same_settings(path: Path, settings: dict[str, Any]) -> None:
-    if path.exists() and json.loads(path.read_text()) != settings:
+    before_there_was_a_choice = {"plan": "small", "cross_validated": False}
+    if path.exists() and before_there_was_a_choice | json.loads(path.read_text()) != settings:
         stored = " ".join(path.read_text().split())
         raise ConfigProblem(f"{path.parent} holds a training with other settings ({stored}); choose another folder")
     write_json(path, settings)

@@ -1,5 +1,8 @@
 """Does the training run through nnU-Net's steps, resume, and leave a folder that segments?"""
 
+import contextlib
+import io
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +13,14 @@ import torch
 
 import phenotyping.nnunet_dataset
 import phenotyping.nnunet_training
-from cohort.records import ConfigProblem
-from phenotyping.nnunet import load_checkpoint_safely, segment
+from cohort.records import ConfigProblem, WeightsProblem
+from phenotyping.nnunet import load_checkpoint_safely, nnunet_environment, nnunet_library, segment
+from phenotyping.nnunet_dataset import DATASET
 from phenotyping.nnunet_phantoms import Case, phantom_cases
-from phenotyping.nnunet_training import InvertContrast, Undersample, train_nnunet
+from phenotyping.nnunet_plan import SmallPlan
+from phenotyping.nnunet_training import InvertContrast, Undersample, _check_same_settings, train_nnunet
+
+TINY = SmallPlan(patch_px=64, batch=2, widths=(4, 8, 8))
 
 
 def tiny_cases(n_patients: int, *, rng: np.random.Generator, report: object) -> Iterator[Case]:
@@ -34,6 +41,7 @@ def tiny_cases(n_patients: int, *, rng: np.random.Generator, report: object) -> 
 def test_trains_resumes_and_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(phenotyping.nnunet_dataset, "phantom_cases", tiny_cases)
     monkeypatch.setattr(phenotyping.nnunet_training, "STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(phenotyping.nnunet_dataset, "SHIPPED_PLAN", TINY)
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     stages = []
     options = {"acdc": None, "phantoms": 3, "out": tmp_path, "seed": 5, "threads": 1}
@@ -47,12 +55,78 @@ def test_trains_resumes_and_segments(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert stages[-2:] == [("train", 3, 4), ("train", 4, 4)]
     assert first["trainer_name"] == "nnUNetTrainer"
     image = next(tiny_cases(1, rng=np.random.default_rng(0), report=None)).image
-    assert segment(image[None], spacing_mm=(8.0, 2.0, 2.0), model_folder=folder).shape == (1, 2, 64, 64)
+    assert segment(image[None], spacing_mm=(8.0, 2.0, 2.0), model_folder=folder, check_order=False).shape == (
+        1,
+        2,
+        64,
+        64,
+    )
     assert random.getstate() == python_state
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), torch_state)
     with pytest.raises(ConfigProblem, match="other settings"):
         train_nnunet(**{**options, "seed": 6}, steps=2)
+
+
+@pytest.mark.slow
+def test_folds_hold_patients_back_and_are_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phenotyping.nnunet_dataset, "phantom_cases", tiny_cases)
+    monkeypatch.setattr(phenotyping.nnunet_training, "STEPS_PER_EPOCH", 2)
+    monkeypatch.setattr(phenotyping.nnunet_dataset, "SHIPPED_PLAN", TINY)
+    options = {"acdc": None, "phantoms": 6, "out": tmp_path, "seed": 5, "threads": 1, "steps": 2}
+    train_nnunet(**options, folds="1")
+    first = (tmp_path / "model" / "fold_1" / "checkpoint_final.pth").read_bytes()
+    folder = train_nnunet(**options, folds="0,1")
+    assert sorted(path.name for path in folder.glob("fold_*")) == ["fold_0", "fold_1"]
+    assert (folder / "fold_1" / "checkpoint_final.pth").read_bytes() == first, "a finished fold is trained again"
+    image = next(tiny_cases(1, rng=np.random.default_rng(0), report=None)).image[None]
+    spacing_mm = (8.0, 2.0, 2.0)
+    assert segment(image, spacing_mm=spacing_mm, model_folder=folder, check_order=False).shape == (1, 2, 64, 64)
+    splits = json.loads((tmp_path / "nnUNet_preprocessed" / DATASET / "splits_final.json").read_text())
+    said = json.loads((folder / "cross_validation.json").read_text())
+    assert list(said) == ["fold_0", "fold_1"]
+    for fold in (0, 1):
+        assert sorted(said[f"fold_{fold}"]["cases"]) == splits[fold]["val"]
+        assert set(said[f"fold_{fold}"]["mean"]) == {"LV cavity", "myocardium", "RV cavity"}
+    with pytest.raises(WeightsProblem, match="expected fold_3"):
+        segment(image, spacing_mm=spacing_mm, model_folder=folder, folds=(0, 3))
+    with pytest.raises(ConfigProblem, match="other settings"):
+        train_nnunet(**options)
+
+
+@pytest.mark.slow
+def test_standard_plan_is_nnunets_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan beside the weights is to the letter what nnU-Net's planner gives, and its network trains."""
+    monkeypatch.setattr(phenotyping.nnunet_dataset, "phantom_cases", tiny_cases)
+    monkeypatch.setattr(phenotyping.nnunet_training, "STEPS_PER_EPOCH", 1)
+    folder = train_nnunet(acdc=None, phantoms=3, out=tmp_path, seed=5, threads=1, steps=1, plan="standard")
+    paths = {f"nnUNet_{part}": str(tmp_path / f"nnUNet_{part}") for part in ("raw", "preprocessed", "results")}
+    with nnunet_environment(**paths, nnUNet_n_proc_DA="1"), contextlib.redirect_stdout(io.StringIO()):
+        own = nnunet_library().ExperimentPlanner(DATASET).plan_experiment()
+    plans = json.loads((folder / "plans.json").read_text())
+    assert plans["configurations"]["2d"] == json.loads(json.dumps(own["configurations"]["2d"]))
+    assert plans["configurations"]["2d"]["architecture"]["arch_kwargs"]["features_per_stage"][0] == 32
+    image = next(tiny_cases(1, rng=np.random.default_rng(0), report=None)).image[None]
+    assert segment(image, spacing_mm=(8.0, 2.0, 2.0), model_folder=folder, check_order=False).shape == (1, 2, 64, 64)
+
+
+def test_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Before there were plans and folds, all trainings were small ones without."""
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"acdc": True, "phantoms": 20, "seed": 1}))
+    now = {"acdc": True, "phantoms": 20, "seed": 1, "plan": "small", "cross_validated": False}
+    _check_same_settings(path, now)
+    assert json.loads(path.read_text()) == now
+    with pytest.raises(ConfigProblem, match="other settings"):
+        _check_same_settings(path, now | {"plan": "standard"})
+
+
+def test_unknown_plan_or_fold_is_named() -> None:
+    options = {"acdc": None, "phantoms": 5, "out": "unused", "steps": 1, "seed": 0, "threads": 1}
+    with pytest.raises(ConfigProblem, match="'large' is unknown; expected small or standard"):
+        train_nnunet(**options, plan="large")
+    with pytest.raises(ConfigProblem, match="folds '5'"):
+        train_nnunet(**options, folds="5")
 
 
 def test_nothing_to_train_on() -> None:
