@@ -55,7 +55,7 @@ class Phenotype:
 
 
 def _anatomy(
-    name: str, symbol: str, unit: str, label: str, low: float, high: float, margin: str, group: Group
+    name: str, symbol: str, unit: str, label: str, low: float, high: float, margin: str | None, group: Group
 ) -> Phenotype:
     return Phenotype(
         name=name,
@@ -91,10 +91,22 @@ _ALL = (
     _anatomy("lv_ef_percent", "LVEF", "%", "LV ejection fraction", 5, 85, "LVEF", "left ventricle"),
     _anatomy("lv_co_l_min", "LVCO", "L/min", "LV cardiac output", 1, 15, "LVCO", "left ventricle"),
     _anatomy("lv_mass_g", "LVM", "g", "LV mass at end-diastole", 30, 450, "LVM", "left ventricle"),
+    _anatomy("lv_mass_es_g", "LVM (ES)", "g", "LV mass at end-systole", 30, 450, None, "left ventricle"),
+    _anatomy("heart_rate_bpm", "HR", "1/min", "heart rate", 30, 200, None, "left ventricle"),
+    _anatomy("lv_peak_ejection_rate_ml_s", "LVPER", "mL/s", "LV peak ejection rate", 50, 2000, None, "left ventricle"),
+    _anatomy("lv_peak_filling_rate_ml_s", "LVPFR", "mL/s", "LV peak filling rate", 30, 2000, None, "left ventricle"),
     _anatomy("rv_edv_ml", "RVEDV", "mL", "RV end-diastolic volume", 40, 500, "RVEDV", "right ventricle"),
     _anatomy("rv_esv_ml", "RVESV", "mL", "RV end-systolic volume", 10, 400, "RVESV", "right ventricle"),
     _anatomy("rv_sv_ml", "RVSV", "mL", "RV stroke volume", 10, 200, "RVSV", "right ventricle"),
     _anatomy("rv_ef_percent", "RVEF", "%", "RV ejection fraction", 5, 85, "RVEF", "right ventricle"),
+    _anatomy("lv_edvi_ml_m2", "LVEDVi", "mL/m²", "LV end-diastolic volume index", 20, 300, None, "left ventricle"),
+    _anatomy("lv_esvi_ml_m2", "LVESVi", "mL/m²", "LV end-systolic volume index", 3, 270, None, "left ventricle"),
+    _anatomy("lv_svi_ml_m2", "LVSVi", "mL/m²", "LV stroke volume index", 5, 120, None, "left ventricle"),
+    _anatomy("lv_ci_l_min_m2", "LVCI", "L/min/m²", "LV cardiac index", 0.5, 8, None, "left ventricle"),
+    _anatomy("lv_massi_g_m2", "LVMi", "g/m²", "LV mass index at end-diastole", 15, 250, None, "left ventricle"),
+    _anatomy("rv_edvi_ml_m2", "RVEDVi", "mL/m²", "RV end-diastolic volume index", 20, 300, None, "right ventricle"),
+    _anatomy("rv_esvi_ml_m2", "RVESVi", "mL/m²", "RV end-systolic volume index", 5, 250, None, "right ventricle"),
+    _anatomy("rv_svi_ml_m2", "RVSVi", "mL/m²", "RV stroke volume index", 5, 120, None, "right ventricle"),
     _anatomy("max_wall_thickness_mm", "LVMWT", "mm", "maximum LV wall thickness", 4, 50, "LVMWT", "wall"),
     _anatomy("mean_wall_thickness_mm", "LVWT", "mm", "mean LV wall thickness", 3, 30, "LVWT", "wall"),
     _anatomy("t1_ms", "T1", "ms", "T1 of the myocardium", 200, 2000, "T1 native", "tissue"),

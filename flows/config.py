@@ -10,7 +10,12 @@ from typing import Any, get_args
 
 from threadpoolctl import threadpool_limits
 
+from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
+from phenotyping.basal_apical import LvSlices, Papillary, RvSlices
+from phenotyping.body_size import Formula
+from phenotyping.cycle import Gating
+from phenotyping.volumes import RvPhases
 from recon.cardiomm.run import Precision
 from recon.inference import METHODS
 from recon.sampling import PATTERNS
@@ -94,6 +99,55 @@ class Segmentation:
 
 
 @dataclass(frozen=True)
+class Phenotyping:
+    """Which conventions the numbers follow.
+
+    Attributes
+    ----------
+    lv_slices, rv_slices, papillary
+        As in ``phenotyping.basal_apical.CountingRules``.
+    rv_phases
+        ``lv``, or ``own`` for the right ventricle's own end-diastole and end-systole.
+    gating
+        ``auto``, ``retrospective`` or ``prospective``: whether frames cover the cycle, see ``phenotyping.cycle``.
+    body_surface
+        Formula by which indices are made: ``mosteller`` or ``dubois``.
+    """
+
+    lv_slices: LvSlices = "half_ring"
+    rv_slices: RvSlices = "as_segmented"
+    papillary: Papillary = "as_segmented"
+    rv_phases: RvPhases = "lv"
+    gating: Gating = "auto"
+    body_surface: Formula = "mosteller"
+
+    def __post_init__(self) -> None:
+        for name, words in (
+            ("lv_slices", LvSlices),
+            ("rv_slices", RvSlices),
+            ("papillary", Papillary),
+            ("rv_phases", RvPhases),
+            ("gating", Gating),
+            ("body_surface", Formula),
+        ):
+            known = get_args(words)
+            if getattr(self, name) not in known:
+                raise ConfigProblem(f"phenotypes.{name}: expected {', '.join(known)}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class GeometryTable:
+    """The study's own rules for voxel size and slice order, and whether the project's come after them."""
+
+    rule: tuple[GeometryRule, ...] = ()
+    shipped_rules: bool = True
+
+    def rules(self) -> tuple[GeometryRule, ...]:
+        """All rules in the order in which they are asked."""
+        return (*self.rule, *(SHIPPED_RULES if self.shipped_rules else ()))
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Confidence of intervals, one-sided level of tests, margins file (empty for the proposed margins), bootstrap."""
 
@@ -153,6 +207,8 @@ class ValidationConfig:
     undersampling: Undersampling = field(default_factory=Undersampling)
     reconstruction: Reconstruction = field(default_factory=Reconstruction)
     segmentation: Segmentation = field(default_factory=Segmentation)
+    phenotypes: Phenotyping = field(default_factory=Phenotyping)
+    geometry: GeometryTable = field(default_factory=GeometryTable)
     statistics: Statistics = field(default_factory=Statistics)
     running: Running = field(default_factory=Running)
 
@@ -213,6 +269,8 @@ class ValidationConfig:
             "undersampling": asdict(self.undersampling),
             "reconstruction": asdict(self.reconstruction),
             "segmentation": asdict(self.segmentation),
+            "phenotypes": asdict(self.phenotypes),
+            "geometry": asdict(self.geometry),
             "statistics": asdict(self.statistics),
         }
 
@@ -222,6 +280,8 @@ SECTIONS: Mapping[str, type] = {
     "undersampling": Undersampling,
     "reconstruction": Reconstruction,
     "segmentation": Segmentation,
+    "phenotypes": Phenotyping,
+    "geometry": GeometryTable,
     "statistics": Statistics,
     "running": Running,
 }
@@ -292,7 +352,27 @@ def section(kind: type, values: Any, *, where: str) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigProblem(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    if kind is GeometryTable and "rule" in values:
+        rules = geometry_rules(values["rule"], where=f"{where}, [[geometry.rule]]")
+        return GeometryTable(rules, **{key: like(True, v, where=where) for key, v in values.items() if key != "rule"})
     return kind(**{key: like(getattr(defaults, key), value, where=f"{where} {key}") for key, value in values.items()})
+
+
+def geometry_rules(rows: Any, *, where: str) -> tuple[GeometryRule, ...]:
+    """The tables of ``[[geometry.rule]]``; a missing thickness means any."""
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise ConfigProblem(f"{where}: expected tables")
+    defaults = {"vendor": "", "scanner": "", "center": "", "modality": "", "fov_x": "", "slice_order": ""}
+    lengths = {"slice_thickness_mm": 0.0, "slice_pitch_mm": 0.0}
+    known: dict[str, Any] = defaults | lengths
+    for row in rows:
+        unknown = sorted(set(row) - set(known))
+        if unknown:
+            raise ConfigProblem(f"{where}: unknown key {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    return tuple(
+        GeometryRule(**{key: like(known[key], value, where=f"{where} {key}") for key, value in row.items()})
+        for row in rows
+    )
 
 
 def like(default: Any, value: Any, *, where: str) -> Any:

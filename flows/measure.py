@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +14,43 @@ from cohort.fingerprint import file_sha256
 from cohort.images import read_image, read_labels
 from cohort.records import CardioValError
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
-from flows.config import REFERENCE
+from flows.config import REFERENCE, ValidationConfig
 from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measure_map import HEART_MARGIN_MM, MAP_NAME, measure_map
-from flows.measured_values import Measured, Value, failed, row_of
+from flows.measured_values import Measured, Value, failed, row_of, with_geometry
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 4
+MEASUREMENT_VERSION = 5
 QUALITY_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "nmse": "nmse"}
 HEART_NAMES = {"psnr": "heart_psnr_db", "ssim": "heart_ssim"}
 DICE_NAMES = {"dice_lv": 1, "dice_myocardium": 2, "dice_rv": 3}
 TRUTH = "truth"
 
 
-def planned(modality: str, *, n_frames: int) -> list[str]:
-    """Phenotypes that a scan of this modality should give; cardiac output needs a whole cycle."""
+def planned(
+    modality: str,
+    *,
+    n_frames: int,
+    recon: Mapping[str, Any] | None = None,
+    config: ValidationConfig | None = None,
+) -> list[str]:
+    """Phenotypes that a scan of this modality should give; `recon`, its record, tells what the header knows."""
     if modality == CINE:
-        return planned_of_cine(n_frames=n_frames)
+        return planned_of_cine(n_frames=n_frames, recon=recon, options=config.phenotypes if config else None)
     return [MAP_NAME[modality]] if modality in MAP_NAME else []
 
 
-def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path) -> str:
-    """What decides the measurements: images, labels, times and truth."""
+def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, config: ValidationConfig) -> str:
+    """What decides the measurements: images, labels, header, times, truth and conventions."""
+    recon = read_manifest(reconstruction)
     beside = [job.path.with_name(job.path.stem + suffix) for suffix in (".csv", "_truth.json", "_truth_labels.nii.gz")]
     return stage_key(
         "measure",
         MEASUREMENT_VERSION,
-        images=read_manifest(reconstruction)["files"],
+        images=recon["files"],
+        header=[recon["geometry"], recon["info"], recon.get("slice_order")],
+        conventions=asdict(config.phenotypes),
         labels=read_manifest(segmentation)["files"],
         beside={file.name: file_sha256(file) for file in beside if file.exists()},
         disease=job.disease,
@@ -49,32 +58,38 @@ def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path) -> s
     )
 
 
-def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path) -> Path:
+def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path, config: ValidationConfig) -> Path:
     """Measure every arm of one scan and compare it with the truth, where that is known.
 
     Returns
     -------
     Path
-        Manifest with ``rows`` of the measurement table and ``gallery`` entries (paths relative to the manifest).
+        Manifest with ``rows`` of the measurement table, ``gallery`` entries (paths relative to the manifest), and in
+        ``facts`` for every arm how it was measured.
     """
-    manifest, key = job.measurements, measurement_key(job, segmentation, reconstruction)
+    manifest, key = job.measurements, measurement_key(job, segmentation, reconstruction, config)
     if is_complete(manifest, key=key):
         return manifest
     recon, labelled = read_manifest(reconstruction), read_manifest(segmentation)
     reference = load_reference(job, labelled)
     rows: list[dict[str, Any]] = []
     gallery: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    trust = recon["geometry"]["confidence"]
     files: list[Path] = []
     shown: Measured | None = None
     for name, arm in recon["arms"].items():
         common = {
             **job.columns(),
             **{k: arm[k] for k in ("method", "pattern", "acceleration", "effective_acceleration")},
+            "geometry": trust,
         }
         # every arm is shown at the reference's slices, wherever its own labels would have put the middle
         at = {picture.phase: picture.slice for picture in shown.pictures} if shown else {}
-        measured = measure_arm(job, recon, arm, labelled["arms"][name], reference, at=at)
-        rows += [{**common, **row_of(value)} for value in measured.values]
+        measured = measure_arm(job, recon, arm, labelled["arms"][name], reference, at=at, config=config)
+        values = with_geometry(measured.values, confidence=trust, note=recon["geometry"]["note"])
+        rows += [{**common, **row_of(value)} for value in values]
+        facts[name] = measured.facts
         if name == REFERENCE.name:
             shown = measured
         elif shown:
@@ -83,8 +98,8 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path) -> Path
             ):
                 files.append(path)
                 gallery.append({**entry, **{k: arm[k] for k in ("method", "pattern", "acceleration")}})
-    rows += truth_rows(job, n_frames=recon["shape"][0])
-    content = {"rows": rows, "gallery": gallery, "confidence": recon["geometry"]["confidence"]}
+    rows += truth_rows(job, planned(job.modality, n_frames=recon["shape"][0], recon=recon, config=config))
+    content = {"rows": rows, "gallery": gallery, "confidence": trust, "facts": facts}
     return write_manifest(manifest, key=key, files=files, content=content)
 
 
@@ -117,9 +132,10 @@ def measure_arm(
     reference: Reference,
     *,
     at: Mapping[str, int],
+    config: ValidationConfig,
 ) -> Measured:
     """All values of one arm; what fails is a value with its reason."""
-    names = planned(job.modality, n_frames=recon["shape"][0])
+    names = planned(job.modality, n_frames=recon["shape"][0], recon=recon, config=config)
     if arm["status"] != "ok":
         return Measured(tuple(failed(names, arm["reason"])))
     image, spacing, _ = read_image(job.folder / arm["image"])
@@ -131,12 +147,12 @@ def measure_arm(
     labels = read_labels(job.folder / labelled["labels"])[0]
     try:
         if job.modality == CINE:
-            measured = measure_cine(image, labels, recon=recon, spacing=spacing, at=at)
+            measured = measure_cine(image, labels, recon=recon, spacing=spacing, at=at, options=config.phenotypes)
         else:
             measured = measure_map(job, image, labels, spacing=spacing, at=at)
     except (CardioValError, ValueError) as problem:
         return Measured((*values, *failed(names, one_line(problem))))
-    return Measured((*values, *measured.values, *overlap_values(labels, reference)), measured.pictures)
+    return Measured((*values, *measured.values, *overlap_values(labels, reference)), measured.pictures, measured.facts)
 
 
 def quality_values(
@@ -175,8 +191,8 @@ def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return 2 * int((one & other).sum()) / total if total else 1.0
 
 
-def truth_rows(job: ScanJob, *, n_frames: int) -> list[dict[str, Any]]:
-    """Rows of the true values, read only here, after everything was measured."""
+def truth_rows(job: ScanJob, names: list[str]) -> list[dict[str, Any]]:
+    """Rows of the true values of these names, where known; read only here, after everything was measured."""
     path = job.path.with_name(f"{job.stem}_truth.json")
     if not path.exists():
         return []
@@ -187,8 +203,8 @@ def truth_rows(job: ScanJob, *, n_frames: int) -> list[dict[str, Any]]:
         "pattern": "none",
         "acceleration": 1.0,
         "effective_acceleration": 1.0,
+        "geometry": "",
     }
-    names = planned(job.modality, n_frames=n_frames)
     return [{**common, **row_of(Value(name, float(true[name])))} for name in names if true.get(name) is not None]
 
 

@@ -1,39 +1,85 @@
 """What is measured on a labeled short-axis cine? Volumes, function, mass, wall thickness, and whether to trust them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.records import CardioValError
+from cohort.records import CardioValError, MeasurementFailed
+from flows.config import Phenotyping
 from flows.measured_values import Measured, Picture, Value, checked, failed, middle_slice
 from flows.stages import one_line, upright, upright_spacing
+from phenotyping.basal_apical import CountingRules
+from phenotyping.body_size import INDEXED, body_surface_area_m2
+from phenotyping.cycle import MIN_FRAMES_FOR_CURVE, find_cycle
 from phenotyping.quality_control import overall, quality_control
+from phenotyping.volume_curve import MIN_FRAMES_FOR_RATES
 from phenotyping.volumes import VentricularVolumes, measure_volumes
 from phenotyping.wall_thickness import thickness_of_frame
 
-VOLUME_NAMES = [
+ALWAYS = (
     "lv_edv_ml",
     "lv_esv_ml",
     "lv_sv_ml",
     "lv_ef_percent",
-    "lv_co_l_min",
     "lv_mass_g",
+    "lv_mass_es_g",
     "rv_edv_ml",
     "rv_esv_ml",
     "rv_sv_ml",
     "rv_ef_percent",
-]
+)
+OF_THE_RATE = ("lv_co_l_min", "heart_rate_bpm")
+OF_THE_CURVE = ("lv_peak_ejection_rate_ml_s", "lv_peak_filling_rate_ml_s")
 WALL_NAMES = ("max_wall_thickness_mm", "mean_wall_thickness_mm")
-MIN_FRAMES_FOR_OUTPUT = 6
+MIN_FRAMES_FOR_OUTPUT = MIN_FRAMES_FOR_CURVE
+# kept of the volumes in the manifest: where and how they were measured
+FACTS = (
+    "ed_frame",
+    "es_frame",
+    "rv_ed_frame",
+    "rv_es_frame",
+    "cycle_covered",
+    "lv_curve_ml",
+    "rv_curve_ml",
+    "lv_left_out",
+    "rv_left_out",
+    "conventions",
+    "notes",
+)
 
 
-def planned_of_cine(*, n_frames: int) -> list[str]:
-    """Phenotypes that a cine should give; cardiac output needs a whole cycle."""
-    names = [*VOLUME_NAMES, *WALL_NAMES]
-    return names if n_frames >= MIN_FRAMES_FOR_OUTPUT else [name for name in names if name != "lv_co_l_min"]
+def planned_of_cine(
+    *, n_frames: int, recon: Mapping[str, Any] | None = None, options: Phenotyping | None = None
+) -> list[str]:
+    """Phenotypes that a cine should give.
+
+    What needs a heart rate, a covered cycle, many frames or the patient's size is planned where the header has it;
+    without the record of the reconstruction (`recon`), a scan of six frames or more is expected to have a heart rate.
+    """
+    names = list(ALWAYS)
+    if recon is None:
+        names += OF_THE_RATE[:1] if n_frames >= MIN_FRAMES_FOR_OUTPUT else ()
+        return [*names, *WALL_NAMES]
+    # a curve without steps closes: what is left to judge is what the header says
+    cycle = find_cycle(np.zeros(n_frames), **cycle_facts(recon), gating=(options or Phenotyping()).gating)
+    if cycle.heart_rate_bpm is not None and n_frames >= MIN_FRAMES_FOR_OUTPUT:
+        names += OF_THE_RATE
+    if cycle.covered and cycle.frame_time_s is not None and n_frames >= MIN_FRAMES_FOR_RATES:
+        names += OF_THE_CURVE
+    if recon["info"].get("Height") and recon["info"].get("Weight"):
+        names += [INDEXED[name] for name in names if name in INDEXED]
+    return [*names, *WALL_NAMES]
+
+
+def cycle_facts(recon: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the header says of time: duration of a frame and heart rate, None where it does not."""
+    rate = recon["info"].get("HeartRate")
+    known = isinstance(rate, int | float) and rate > 0
+    return {"frame_time_s": recon["geometry"]["frame_time_s"], "heart_rate_bpm": float(rate) if known else None}
 
 
 def measure_cine(
@@ -43,19 +89,30 @@ def measure_cine(
     recon: Mapping[str, Any],
     spacing: tuple[float, float, float],
     at: Mapping[str, int],
+    options: Phenotyping,
 ) -> Measured:
     """Volumes, function, mass and wall thickness; quality control warns but never drops."""
-    rate = recon["info"].get("HeartRate")
+    names = planned_of_cine(n_frames=len(labels), recon=recon, options=options)
     volumes = measure_volumes(
         labels,
         spacing_mm=spacing,
-        frame_time_s=recon["geometry"]["frame_time_s"],
-        heart_rate_bpm=float(rate) if rate else None,
+        **cycle_facts(recon),
+        rules=CountingRules(
+            lv_slices=options.lv_slices,
+            rv_slices=options.rv_slices,
+            papillary=options.papillary,
+            slice_order=recon.get("slice_order", "anatomy"),
+        ),
+        rv_phases=options.rv_phases,
+        gating=options.gating,
     )
+    # what was not planned is not missing
+    volumes = replace(volumes, reasons={name: why for name, why in volumes.reasons.items() if name in names})
     findings = quality_control(labels, spacing_mm=spacing, volumes=volumes)
     warning = "" if overall(findings) == "pass" else "; ".join(f.reason for f in findings if f.status != "pass")
-    names = planned_of_cine(n_frames=len(labels))
-    values = [volume_value(volumes, name, warning) for name in VOLUME_NAMES if name in names]
+    values = [volume_value(volumes, name, warning) for name in names if hasattr(volumes, name)]
+    size, indices = indexed(values, names, recon=recon, options=options)
+    values += indices
     try:
         wall = thickness_of_frame(
             upright(labels[volumes.ed_frame]), spacing_mm=upright_spacing(spacing), convention="corrected"
@@ -72,7 +129,44 @@ def measure_cine(
         for phase, frame in (("ED", volumes.ed_frame), ("ES", volumes.es_frame))
         for z in [at.get(phase, middle)]
     ]
-    return Measured(tuple(values), tuple(pictures))
+    facts = {name: value for name, value in asdict(volumes).items() if name in FACTS}
+    return Measured(tuple(values), tuple(pictures), {**facts, "slice_order": order_found(volumes), **size})
+
+
+def indexed(
+    values: Sequence[Value], names: Sequence[str], *, recon: Mapping[str, Any], options: Phenotyping
+) -> tuple[dict[str, Any], list[Value]]:
+    """The planned indices, and the body surface by which they were divided, with its formula."""
+    wanted = [name for name in names if name in INDEXED.values()]
+    if not wanted:
+        return {}, []
+    try:
+        height, weight = (size_of(recon["info"], key) for key in ("Height", "Weight"))
+        surface = body_surface_area_m2(height_cm=height, weight_kg=weight, formula=options.body_surface)
+    except MeasurementFailed as problem:
+        return {}, failed(wanted, one_line(problem))
+    by_name = {value.phenotype: value for value in values}
+    made = []
+    for whole, name in INDEXED.items():
+        if name in wanted:
+            value = by_name[whole]
+            warning = value.reason if value.status == "warn" else ""
+            ok = value.status != "failed"
+            made += [checked(name, value.value / surface, warning)] if ok else failed([name], value.reason)
+    return {"body_surface_m2": surface, "body_surface_formula": options.body_surface}, made
+
+
+def size_of(info: Mapping[str, Any], key: str) -> float:
+    """Height or weight as a number."""
+    value = info[key]
+    if not isinstance(value, int | float):
+        raise MeasurementFailed(f"the header states {key} as {value!r}, expected a number")
+    return float(value)
+
+
+def order_found(volumes: VentricularVolumes) -> str:
+    """The slice order that was used, in the words of the configuration."""
+    return {True: "base_first", False: "apex_first", None: "unknown"}[volumes.base_is_low]
 
 
 def volume_value(volumes: VentricularVolumes, name: str, warning: str) -> Value:

@@ -1,13 +1,19 @@
 """What is one measurement? A value with its status, the pictures beside it, and its row of the tidy table."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohort.phenotypes import VOCABULARY
+from cohort.records import Confidence
+
+# of these groups, what is a ratio or a time does not depend on the size of a voxel
+OF_ANATOMY = ("left ventricle", "right ventricle", "wall")
+WITHOUT_LENGTH = ("%", "1/min")
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one arm of one scan gave."""
+    """What one arm of one scan gave; `facts` are kept in the manifest beside the rows."""
 
     values: tuple[Value, ...]
     pictures: tuple[Picture, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def checked(name: str, number: float, warning: str) -> Value:
@@ -50,6 +57,25 @@ def checked(name: str, number: float, warning: str) -> Value:
 def failed(names: Any, reason: str) -> list[Value]:
     """A failed value for every name."""
     return [Value(name, math.nan, "failed", reason) for name in names]
+
+
+def with_geometry(values: Iterable[Value], *, confidence: Confidence, note: str) -> list[Value]:
+    """The same values, those in mL, g or mm with a warning where the voxel size is assumed: they scale with it."""
+    if confidence != "assumed":
+        return list(values)
+    warning = f"voxel size assumed: {note or 'the header leaves it open'}"
+    return [
+        replace(value, status="warn", reason="; ".join(filter(None, (value.reason, warning))))
+        if scales_with_voxels(value.phenotype) and value.status != "failed"
+        else value
+        for value in values
+    ]
+
+
+def scales_with_voxels(phenotype: str) -> bool:
+    """Whether a wrong voxel size changes the value."""
+    known = VOCABULARY[phenotype]
+    return known.group in OF_ANATOMY and known.unit not in WITHOUT_LENGTH
 
 
 def row_of(value: Value) -> dict[str, Any]:

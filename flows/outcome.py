@@ -39,6 +39,7 @@ COLUMNS = [
     "value",
     "status",
     "reason",
+    "geometry",
 ]
 TEXT = [c for c in COLUMNS if c not in ("field_t", "acceleration", "effective_acceleration", "value")]
 GALLERY_PATIENTS = 6
@@ -109,7 +110,7 @@ def write_results(
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "simulated": simulated_kinds(manifests),
     }
-    results["study"]["notes"] += geometry_notes(measured)
+    results["study"]["notes"] += [*geometry_notes(measured), conventions_note(config)]
     gone = [f.entry() for f in failures]
     whole = {(f["center"], f["patient"], f["scan"]) for f in gone}
     results["failures"] = gone + [
@@ -175,6 +176,19 @@ def geometry_notes(measured: list[dict[str, Any]]) -> list[str]:
         "assumed": "assumed in part; absolute volumes and masses may be off",
     }
     return [f"Voxel size of {n} of {len(measured)} scans {words[kind]}." for kind, n in counts.items() if n]
+
+
+def conventions_note(config: ValidationConfig) -> str:
+    """Say which conventions the volumes follow."""
+    chosen = config.phenotypes
+    words = {
+        "half_ring": "cavity counts as left ventricle between the first and the last slice with myocardium along half of its border",
+        "as_segmented": "all labeled cavity counts as left ventricle",
+    }
+    return (
+        f"Volumes: {words[chosen.lv_slices]}; right ventricle by the rule {chosen.rv_slices}; papillary muscles "
+        f"{chosen.papillary}; phases of the right ventricle: {chosen.rv_phases}; gating {chosen.gating}."
+    )
 
 
 def gallery(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cohort.cmrxrecon import ALL_ZERO, KSpaceSlices, open_kspace, read_info, read_times_ms
 from cohort.fingerprint import file_sha256
 from cohort.geometry import scan_geometry
+from cohort.geometry_rules import ScanKind, known_slice_order
 from cohort.images import read_image, write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
 from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstruct_arm
@@ -34,8 +35,10 @@ from recon.fourier import remove_readout_oversampling
 from recon.inference import network_of, pick_device
 from recon.reliability_model import SHIPPED_MODELS
 
-RECONSTRUCTION_VERSION = 3
+RECONSTRUCTION_VERSION = 4
 SEGMENTATION_VERSION = 4
+# rows of the header that the measurements need
+KEPT_INFO = ("Simulated", "HeartRate", "Height", "Weight")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class ScanJob:
         """Short name for progress and logs; pseudonyms only."""
         return f"{self.center} {self.patient} {self.stem}"
 
+    @property
+    def kind(self) -> ScanKind:
+        """What rules of geometry can ask for."""
+        return ScanKind(scanner=self.scanner, vendor=self.vendor, center=self.center, modality=self.modality)
+
     def columns(self) -> dict[str, Any]:
         """The columns of the measurement table that name the scan."""
         keys = ("study", "center", "vendor", "field_t", "disease", "patient", "modality")
@@ -90,6 +98,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
         kspace=file_sha256(job.path),
         header=dict(sorted(read_info(job.path).items())),
         scan=[job.center, job.patient, job.stem, job.vendor, job.scanner, job.field_t, job.modality, job.view],
+        geometry=[asdict(rule) for rule in config.geometry.rules()],
         undersampling=asdict(config.undersampling),
         masks=mask_hashes(job, config),
         methods=recon.methods,
@@ -121,7 +130,15 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         oversampling = readout_oversampling(info, source.shape[-1], path=job.path)
         region = acquired_region(source, oversampling=oversampling)
         shape = (*source.shape[:3], region.ky.length, region.kx.length // oversampling)
-        geometry = scan_geometry(info, shape=shape, scanner=job.scanner, vendor=job.vendor)
+        geometry = scan_geometry(
+            info,
+            shape=shape,
+            scanner=job.scanner,
+            vendor=job.vendor,
+            center=job.center,
+            modality=job.modality,
+            rules=config.geometry.rules(),
+        )
         arms = [
             started_arm(arm, job=job, config=config, region=region, shape=source.shape, oversampling=oversampling)
             for arm in (REFERENCE, *config.arms())
@@ -142,7 +159,8 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
     content = {
         "scan": job.columns(),
         "geometry": asdict(geometry),
-        "info": {name: value for name, value in info.items() if name in ("Simulated", "HeartRate")},
+        "slice_order": known_slice_order(config.geometry.rules(), job.kind),
+        "info": {name: value for name, value in info.items() if name in KEPT_INFO},
         "shape": list(shape),
         "acquired": region.record(),
         "arms": {run.arm.name: run.entry() for run in arms},

@@ -190,7 +190,7 @@ def stage_cache_key(context: Any, parameters: Mapping[str, Any]) -> str:
             manifest, key = job.segmentation, segmentation_key(Path(parameters["reconstruction"]), config)
         else:
             manifest = job.measurements
-            key = measurement_key(job, Path(parameters["segmentation"]), Path(parameters["reconstruction"]))
+            key = measurement_key(job, Path(parameters["segmentation"]), Path(parameters["reconstruction"]), config)
     except (CardioValError, OSError, ValueError):
         # the task itself will say what is wrong
         return uuid.uuid4().hex
@@ -230,9 +230,8 @@ def segment_task(job: ScanJob, reconstruction: str, config: ValidationConfig, th
 @task(name="measure", **STAGE)
 def measure_task(job: ScanJob, reconstruction: str, segmentation: str, config: ValidationConfig, threads: int) -> str:
     """Measure every arm of one scan."""
-    del config
     torch.set_num_threads(threads)
-    return str(measure_scan(job, Path(reconstruction), Path(segmentation)))
+    return str(measure_scan(job, Path(reconstruction), Path(segmentation), config))
 
 
 @flow(name="cardioval-validate", validate_parameters=False, log_prints=False, persist_result=False)

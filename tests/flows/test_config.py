@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+import flows.config
+from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
 from flows.config import Arm, ValidationConfig, load_config, prepare_environment
+from flows.outcome import write_run_record
 
 GOOD = """
 [study]
@@ -80,3 +83,55 @@ def test_the_users_environment_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_defaults_are_a_valid_study(tmp_path: Path) -> None:
     assert len(ValidationConfig(name="x", cohort=tmp_path, out=tmp_path).arms()) == 9
+
+
+def test_conventions_and_geometry_rules(tmp_path: Path) -> None:
+    text = """
+[phenotypes]
+lv_slices = "as_segmented"
+body_surface = "dubois"
+[geometry]
+[[geometry.rule]]
+vendor = "GE"
+slice_thickness_mm = 8
+slice_pitch_mm = 10
+slice_order = "apex_first"
+"""
+    config = load_config(write(tmp_path, GOOD + text))
+    assert (config.phenotypes.lv_slices, config.phenotypes.rv_phases) == ("as_segmented", "lv")
+    rule = GeometryRule(vendor="GE", slice_thickness_mm=8.0, slice_pitch_mm=10.0, slice_order="apex_first")
+    assert config.geometry.rules()[0] == rule
+    assert config.geometry.rules()[1:] == SHIPPED_RULES
+    alone = load_config(write(tmp_path, GOOD + text.replace("[geometry]\n", "[geometry]\nshipped_rules = false\n")))
+    assert alone.geometry.rules() == (rule,)
+    assert config.science() != alone.science()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[phenotypes]\nlv_slices = "all"', "phenotypes.lv_slices: expected half_ring, as_segmented, got 'all'"),
+        ('[phenotypes]\nbody_surface = "haycock"', "expected mosteller, dubois"),
+        ('[[geometry.rule]]\nmodel = "Vida"', "unknown key model; known are center"),
+        ('[[geometry.rule]]\nvendor = "GE"', "states none of"),
+        ('[[geometry.rule]]\nslice_pitch_mm = "wide"', "expected float"),
+        ("[geometry]\nrule = 3", "expected tables"),
+        ("[geometry]\nshipped_rules = 1", "expected bool"),
+    ],
+)
+def test_mistakes_in_conventions(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigProblem, match=message):
+        load_config(write(tmp_path, f"{GOOD}\n{text}\n"))
+
+
+def test_the_record_of_a_run_reads_back(tmp_path: Path) -> None:
+    """run.toml is a configuration: conventions and rules come back the same, a missing condition too."""
+    table = '[[geometry.rule]]\nscanner = "Vida"\nslice_pitch_mm = 12.0\n[phenotypes]\nrv_slices = "with_lv"\n'
+    config = load_config(write(tmp_path, GOOD + table))
+    write_run_record(config, {})
+    assert load_config(config.out / "run.toml").science() == config.science()
+
+
+def test_the_example_states_the_defaults(tmp_path: Path) -> None:
+    example = load_config(Path(flows.config.__file__).parent / "configs/example.toml")
+    assert example.science() == ValidationConfig(name="x", cohort=tmp_path, out=tmp_path).science()
