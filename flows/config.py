@@ -15,6 +15,7 @@ from cohort.records import ConfigProblem, MissingFile
 from phenotyping.basal_apical import LvSlices, Papillary, RvSlices
 from phenotyping.body_size import Formula
 from phenotyping.cycle import Gating
+from phenotyping.nnunet_labels import LabelMap
 from phenotyping.volumes import RvPhases
 from recon.cardiomm.run import Precision
 from recon.inference import METHODS
@@ -93,9 +94,19 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """nnU-Net v2 result folder, empty for the shipped one."""
+    """Which network labels the images.
+
+    Attributes
+    ----------
+    model_folder
+        nnU-Net v2 result folder, empty for the shipped one.
+    label_map
+        Its label names or numbers to ours, where its own names do not say it: ``{"1": "RV cavity"}``; see
+        ``phenotyping.nnunet_labels.label_table``.
+    """
 
     model_folder: str = ""
+    label_map: LabelMap = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

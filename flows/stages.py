@@ -357,6 +357,7 @@ def segmentation_key(reconstruction: Path, config: ValidationConfig) -> str:
         SEGMENTATION_VERSION,
         images=read_manifest(reconstruction)["files"],
         model=model_identity(config.segmentation.model_folder or None)["sha256"],
+        label_map=dict(config.segmentation.label_map),
     )
 
 
@@ -386,6 +387,7 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
                     upright(shown),
                     spacing_mm=upright_spacing(spacing),
                     model_folder=config.segmentation.model_folder or None,
+                    label_map=config.segmentation.label_map or None,
                     device=config.running.device,
                 )
             )

@@ -126,8 +126,10 @@ def test_mistakes_in_conventions(tmp_path: Path, text: str, message: str) -> Non
 
 def test_the_record_of_a_run_reads_back(tmp_path: Path) -> None:
     """run.toml is a configuration: conventions and rules come back the same, a missing condition too."""
-    table = '[[geometry.rule]]\nscanner = "Vida"\nslice_pitch_mm = 12.0\n[phenotypes]\nrv_slices = "with_lv"\n'
+    table = '[segmentation]\nlabel_map = { 1 = "RV cavity", 3 = 1 }\n'
+    table += '[[geometry.rule]]\nscanner = "Vida"\nslice_pitch_mm = 12.0\n[phenotypes]\nrv_slices = "with_lv"\n'
     config = load_config(write(tmp_path, GOOD + table))
+    assert config.segmentation.label_map == {"1": "RV cavity", "3": 1}
     write_run_record(config, {})
     assert load_config(config.out / "run.toml").science() == config.science()
 

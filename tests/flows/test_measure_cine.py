@@ -135,7 +135,8 @@ def test_phenotypes_without_a_margin_are_described_and_nothing_is_shown_of_them(
             value = 50 + 10 * rng.random()
             for method, acceleration in (("fully_sampled", 1.0), ("sense", 8.0)):
                 moved = value if name == "heart_rate_bpm" or method == "fully_sampled" else value + rng.normal()
-                row = dict.fromkeys(COLUMNS, "") | {"center": "C", "patient": str(patient), "scan": "cine_sax"}
+                row: dict[str, object] = {**dict.fromkeys(COLUMNS, ""), "center": "C", "patient": str(patient)}
+                row |= {"scan": "cine_sax"}
                 row |= {"modality": "cine", "method": method, "pattern": "none" if acceleration == 1 else "Uniform"}
                 row |= {"acceleration": acceleration, "effective_acceleration": acceleration, "field_t": 1.5}
                 rows.append(row | {"phenotype": name, "value": moved, "status": "ok"})
