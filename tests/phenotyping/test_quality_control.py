@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cohort.records import MeasurementFailed
 from phenotyping.labels import LV, MYOCARDIUM, RV
@@ -20,6 +22,16 @@ def heart(radius_mm: float, wall_mm: float, rv_mm: float) -> np.ndarray:
         volume[z][np.hypot(x, y) < radius_mm * shrink + wall_mm] = MYOCARDIUM
         volume[z][np.hypot(x, y) < radius_mm * shrink] = LV
     return volume
+
+
+def damaged(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Some boxes of a slice overwritten by any label."""
+    labels = labels.copy()
+    for _ in range(int(rng.integers(0, 8))):
+        t, z = (int(rng.integers(n)) for n in labels.shape[:2])
+        y, x, height, width = (int(rng.integers(*limits)) for limits in ((0, 90), (0, 90), (1, 14), (1, 14)))
+        labels[t, z, y : y + height, x : x + width] = rng.integers(0, 4)
+    return labels
 
 
 @pytest.fixture
@@ -70,6 +82,13 @@ def test_each_fault_is_found_by_its_check(series: np.ndarray) -> None:
     swollen[0, 6] = swollen[0, 0]
     faults["tissues present"] = no_rv = series.copy()
     no_rv[3][no_rv[3] == RV] = 0
+    faults["label order"] = swapped = series.copy()
+    swapped[2] = np.array([0, 3, 2, 1], np.uint8)[swapped[2]]
+    faults["apex covered"] = series[:, :4].copy()
+    faults["inside the image"] = at_edge = series.copy()
+    at_edge[1, 2] = np.roll(at_edge[1, 2], -20, axis=1)
+    faults["slices present in time"] = blink = series.copy()
+    blink[3, 7] = 0
     faults["steady in time"] = jump = series.copy()
     jump[4, :4] = 0
     for check, labels in faults.items():
@@ -77,6 +96,39 @@ def test_each_fault_is_found_by_its_check(series: np.ndarray) -> None:
         assert finding.status != "pass", check
         assert finding.reason
         assert finding.places
+
+
+def test_hole_in_either_ventricle_is_named(series: np.ndarray) -> None:
+    y, x = np.argwhere(series[0, 3] == RV).mean(axis=0).astype(int)
+    series[0, 3, y - 3 : y + 3, x - 8 : x - 2] = 0
+    assert "in the right ventricle" in by_name(quality_control(series, spacing_mm=SPACING))["no holes"].reason
+
+
+@given(seed=st.integers(0, 2**32 - 1), turns=st.integers(0, 3), flip=st.booleans(), reverse=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_turns_flips_and_slice_order_change_no_outcome(seed: int, turns: int, flip: bool, reverse: bool) -> None:
+    """Law: the same checks fail at the same places, however the stack lies and from which end it is counted."""
+    rng = np.random.default_rng(seed)
+    labels = damaged(np.stack([heart(25, 8, 28), heart(22, 8.9, 24.5), heart(19, 10.0, 21), heart(22, 8.9, 24.5)]), rng)
+    moved = np.rot90(labels[..., ::-1] if flip else labels, turns, axes=(2, 3))
+    moved = moved[:, ::-1] if reverse else moved
+    n_slices = labels.shape[1]
+    for one, other in zip(
+        quality_control(labels, spacing_mm=SPACING), quality_control(moved, spacing_mm=SPACING), strict=True
+    ):
+        assert (one.check, one.status) == (other.check, other.status)
+        if one.check == "centers aligned":  # told of the lower of two slices
+            assert len(one.places) == len(other.places)
+            continue
+        back = {(t, n_slices - 1 - z) if reverse and z >= 0 else (t, z) for t, z in other.places}
+        assert set(one.places) == back, one.check
+
+
+@given(order=st.permutations([1, 2, 3]))
+def test_labels_in_any_other_order_fail(order: list[int]) -> None:
+    renamed = np.array([0, *order], np.uint8)[np.stack([heart(25, 8, 28)])]
+    finding = by_name(quality_control(renamed, spacing_mm=SPACING))["label order"]
+    assert finding.status == ("pass" if order == [1, 2, 3] else "fail")
 
 
 def test_many_places_are_counted_not_listed(series: np.ndarray) -> None:
@@ -109,6 +161,14 @@ def test_what_could_not_be_measured_fails() -> None:
     assert "no right ventricle" in by_name(findings)["complete"].reason
     assert by_name(findings)["RV EF"] == Finding("RV EF", "fail", "not measured")
     assert overall(findings) == "fail"
+
+
+def test_what_only_time_is_missing_for_is_told_but_no_fault() -> None:
+    series = np.stack([heart(25, 8, 28), heart(19, 10, 21)])
+    volumes = measure_volumes(series, spacing_mm=SPACING)
+    finding = by_name(quality_control(series, spacing_mm=SPACING, volumes=volumes))["complete"]
+    assert finding.status == "pass"
+    assert volumes.reasons["lv_co_l_min"] in finding.reason
 
 
 def test_empty_labels_give_findings_not_errors() -> None:
