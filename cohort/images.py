@@ -27,7 +27,7 @@ Spacing = tuple[float, float, float]
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 NIFTI2_HEADER_BYTES = 540
 SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
-#: an axis closer to a body axis than this cosine (8 degrees) is not oblique: the affine may be made up
+#: an axis closer to a body axis than this cosine (8 degrees) lies along it: if both do, the affine may be made up
 OBLIQUE = 0.99
 #: the time step of a header is believed where a cine can have it; 1 is what stands there when nobody knew
 FRAME_TIME_RANGE_S = (0.005, 0.25)
@@ -249,7 +249,7 @@ def _flips(affine: NDArray[np.float64]) -> tuple[bool, bool]:
     if not (np.isfinite(affine).all() and (sizes > 0).all()):
         return False, False
     x, y, _ = (affine[:3, :3] / sizes).T * np.array([-1.0, -1.0, 1.0])  # left, posterior, superior
-    if np.abs(x).max() > OBLIQUE or np.abs(y).max() > OBLIQUE:
+    if np.abs(x).max() > OBLIQUE and np.abs(y).max() > OBLIQUE:
         return False, False
     return bool(y[1] - y[2] < 0), bool(x[0] < 0)
 

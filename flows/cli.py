@@ -16,6 +16,7 @@ from cohort.records import CardioValError, ConfigProblem
 
 BAD_CALL = 2
 SOME_FAILED = 3
+MAIN_NUMBERS = ("lv_edv_ml", "lv_esv_ml", "lv_ef_percent", "lv_mass_g", "rv_ef_percent", "t1_ms", "t2_ms")
 CATALOGUE_COLUMNS = (
     "center",
     "vendor",
@@ -96,6 +97,72 @@ def validate(
 
     loaded = load_config(config)
     run_validation(replace(loaded, out=out.resolve()) if out else loaded, resume=resume)
+
+
+@app.command()
+def phenotype(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with DICOM or NIfTI images, in any layout; see docs/phenotype.md.")
+    ],
+    out: Out = Path("phenotypes"),
+    modality: Annotated[str, typer.Option(help="auto, or cine, t1, t2, t2star to take all series for that.")] = "auto",
+    model: Annotated[
+        Path | None, typer.Option(help="An nnU-Net v2 result folder; default: the network that is shipped.")
+    ] = None,
+    label_map: Annotated[
+        list[str] | None,
+        typer.Option(help="THEIRS=OURS for each label of the model, such as '1=RV cavity'; repeat the option."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
+    study: Annotated[str | None, typer.Option(help="Name of the study in the table; default: the folder's.")] = None,
+    center: Annotated[str, typer.Option(help="Name of the center in the table.")] = "local",
+) -> None:
+    """Label and measure images that are already reconstructed: short-axis cine and mapping series.
+
+    Every series gets a folder with labels (NIfTI, and DICOM SEG for DICOM images), a picture, and its map; all of them one
+    table. What cannot be measured is listed with the reason. A second run goes on where the first ended.
+    """
+    import torch
+
+    from flows.phenotype import phenotype as run
+    from flows.phenotype_series import PhenotypeOptions, label_map_of
+
+    if threads:
+        torch.set_num_threads(threads)
+    options = PhenotypeOptions(
+        study=study or folder.resolve().name,
+        center=center,
+        model_folder=model,
+        label_map=label_map_of(label_map or []),
+        device=device,
+    )
+    with bars() as advance:
+        summary = run(folder, out, options=options, modality=modality, advance=advance)
+    print_series(summary)
+    if len(summary.failures):
+        console.print(f"{len(summary.failures)} entries in {out / 'failures.csv'}", style="bold yellow", soft_wrap=True)
+    console.print(
+        f"table: {out / 'measurements.parquet'}, measurements.csv; pictures beside the labels", soft_wrap=True
+    )
+    raise typer.Exit(summary.exit_status)
+
+
+def print_series(summary: Any) -> None:
+    """A line for every series: what it is, what was done, and its main numbers."""
+    from cohort.phenotypes import VOCABULARY
+
+    shown = Table("series", "modality", "status", "measured, or why not", title=f"{len(summary.series)} series")
+    for row in summary.series.to_dict("records"):
+        made = summary.measurements[summary.measurements["scan"] == row["series"]]
+        values = [
+            f"{VOCABULARY[m['phenotype']].symbol} {m['value']:.0f} {VOCABULARY[m['phenotype']].unit}"
+            for m in made.to_dict("records")
+            if m["phenotype"] in MAIN_NUMBERS and m["status"] != "failed"
+        ]
+        shown.add_row(row["series"], row["modality"], row["status"], ", ".join(values) or row["reason"])
+    wide = Console() if sys.stdout.isatty() else Console(width=160)
+    wide.print(shown)
 
 
 @app.command()

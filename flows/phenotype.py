@@ -1,0 +1,186 @@
+"""What do images measure that are already reconstructed? Every series under a folder, DICOM or NIfTI, to one table."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tomli_w
+
+from cohort.atomic import replacing, write_text
+from cohort.records import CardioValError, FileProblem
+from flows.caching import read_manifest
+from flows.outcome import measurement_table, without_none
+from flows.phenotype_inputs import ImageSeries, find_images
+from flows.phenotype_series import PhenotypeOptions, failed_rows, phenotype_series
+from flows.provenance import command, commit, device_name, version
+from flows.stages import one_line
+from phenotyping.nnunet import model_identity
+
+SOME_FAILED = 3
+PACKAGES = ("numpy", "scipy", "torch", "nibabel", "pandas", "pyarrow", "pydicom", "highdicom", "nnunetv2")
+FAILURE_COLUMNS = ("patient", "series", "modality", "phenotype", "file", "reason")
+SERIES_COLUMNS = ("patient", "series", "modality", "status", "reason", "first_file", "n_files", "note")
+
+
+@dataclass(frozen=True)
+class PhenotypeSummary:
+    """What a run found: the table of series, the measurements, and 0 or 3 for the shell."""
+
+    folder: Path
+    series: pd.DataFrame
+    measurements: pd.DataFrame
+    failures: pd.DataFrame
+    exit_status: int
+
+
+def phenotype(
+    root: Path,
+    out: Path,
+    *,
+    options: PhenotypeOptions,
+    modality: str = "auto",
+    advance: Callable[[str, int, int, str], None] | None = None,
+) -> PhenotypeSummary:
+    """Label and measure every series under a folder.
+
+    Parameters
+    ----------
+    root
+        Folder of DICOM or NIfTI files, in any layout.
+    out
+        Folder of the results; a series that is complete in it for the same files, options and weights is not done again.
+    options
+        Study, center, model and device.
+    modality
+        `auto`, `cine`, `t1`, `t2` or `t2star`.
+    advance
+        Called with stage, done, total and series.
+
+    Raises
+    ------
+    ConfigProblem
+        Nothing to measure, or an unknown modality.
+    WeightsProblem
+        The model cannot be used; no series could be.
+    """
+    started = datetime.now(UTC)
+    identity = model_identity(options.model_folder)
+    series, problems = find_images(root, modality=modality, skip=out)
+    wanted = [one for one in series if one.kind != "other"]
+    rows: list[dict[str, Any]] = []
+    listed = {one.name: _listed(one, root, "skipped", one.reason) for one in series if one.kind == "other"}
+    failures = [_file_failure(problem, root) for problem in problems]
+    for done, one in enumerate(wanted):
+        if advance:
+            advance("phenotype", done, len(wanted), one.name)
+        try:
+            manifest = read_manifest(phenotype_series(one, root, out / one.name, options))
+            made, note, reason = manifest["rows"], manifest["facts"]["note"], ""
+        except (CardioValError, ValueError, MemoryError) as problem:
+            made, note, reason = failed_rows(one, _told(problem, root), options), "", _told(problem, root)
+        bad = [row for row in made if row["status"] == "failed"]
+        failures += [_failure(one, row["phenotype"], row["reason"], root) for row in bad]
+        if reason and not made:  # a map without a phenotype of its own
+            failures.append(_failure(one, "", reason, root))
+        status = "failed" if reason else "measured" if not bad else "measured in part"
+        listed[one.name] = _listed(one, root, status, reason or "; ".join(sorted({row["reason"] for row in bad})), note)
+        rows += made
+    if advance:
+        advance("phenotype", len(wanted), max(len(wanted), 1), "")
+    table = measurement_table(rows)
+    summary = PhenotypeSummary(
+        folder=out,
+        series=pd.DataFrame([listed[one.name] for one in series], columns=list(SERIES_COLUMNS)),
+        measurements=table,
+        failures=pd.DataFrame(failures, columns=list(FAILURE_COLUMNS)),
+        exit_status=SOME_FAILED if failures else 0,
+    )
+    _write(summary)
+    _write_run(summary, root, options, identity, started, modality)
+    return summary
+
+
+def _write(summary: PhenotypeSummary) -> None:
+    out = summary.folder
+    with replacing(out / "measurements.parquet") as temporary:
+        summary.measurements.to_parquet(temporary, index=False)
+    for name in ("measurements", "failures", "series"):
+        write_text(out / f"{name}.csv", getattr(summary, name).to_csv(index=False, lineterminator="\n"))
+
+
+def _write_run(
+    summary: PhenotypeSummary,
+    root: Path,
+    options: PhenotypeOptions,
+    identity: dict[str, str],
+    started: datetime,
+    modality: str,
+) -> None:
+    counts = summary.series["status"].value_counts().to_dict()
+    record = {
+        "phenotype": {
+            "images": str(root),
+            "modality": modality,
+            "study": options.study,
+            "center": options.center,
+            "label_map": dict(options.label_map),
+            "series": {str(status): int(n) for status, n in counts.items()},
+        },
+        "provenance": {
+            "cardioval_version": version("cardioval"),
+            "commit": commit(),
+            "python": platform.python_version(),
+            "packages": {name: version(name) for name in PACKAGES},
+            "weights": identity,
+            "command": command(),
+            "device": device_name(options.device),
+            "started_utc": started.isoformat(timespec="seconds"),
+            "seconds": float(np.round((datetime.now(UTC) - started).total_seconds(), 1)),
+        },
+    }
+    write_text(summary.folder / "run.toml", tomli_w.dumps(without_none(record)))
+
+
+def _listed(series: ImageSeries, root: Path, status: str, reason: str, note: str = "") -> dict[str, Any]:
+    return {
+        "patient": series.patient,
+        "series": series.name,
+        "modality": series.kind,
+        "status": status,
+        "reason": reason,
+        "first_file": series.files[0].relative_to(root).as_posix(),
+        "n_files": len(series.files),
+        "note": note,
+    }
+
+
+def _failure(series: ImageSeries, phenotype_name: str, reason: str, root: Path) -> dict[str, str]:
+    return {
+        "patient": series.patient,
+        "series": series.name,
+        "modality": series.kind,
+        "phenotype": phenotype_name,
+        "file": series.files[0].relative_to(root).as_posix(),
+        "reason": reason,
+    }
+
+
+def _file_failure(problem: FileProblem, root: Path) -> dict[str, str]:
+    blank = {"patient": "", "series": "", "modality": "", "phenotype": ""}
+    return {**blank, "file": _relative(problem.path, root), "reason": problem.reason}
+
+
+def _told(problem: Exception, root: Path) -> str:
+    """A reason in one line; a file of the series is named by its place below the folder."""
+    if isinstance(problem, FileProblem):
+        return f"{_relative(problem.path, root)}: {problem.reason}"
+    return one_line(problem)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name

@@ -1,0 +1,296 @@
+"""Which series of images are under a folder, DICOM or NIfTI, and what is measured on each?"""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cohort.dicom import DicomStack, load_stack
+from cohort.dicom_series import DicomSeries, Kind, find_series
+from cohort.images import PlacedImage, read_placed, sidecar_path
+from cohort.records import ConfigProblem, FileProblem, WrongShape
+
+MODALITIES: Final[dict[str, Kind]] = {
+    "cine": "cine",
+    "t1": "T1 mapping",
+    "t2": "T2 mapping",
+    "t2star": "T2* mapping",
+}
+#: names of the times of a mapping series in a NIfTI's sidecar: one number a frame, ms
+SIDECAR_TIMES: Final[dict[str, Kind]] = {
+    "inversion_times_ms": "T1 mapping",
+    "t2_preparation_times_ms": "T2 mapping",
+    "echo_times_ms": "T2* mapping",
+}
+LABEL_NAMES = re.compile(r"_(gt|seg|segmentation|label|labels|mask)\.nii(\.gz)?$", re.IGNORECASE)
+ONE_FRAME = re.compile(r"^(?P<stem>.+)_frame(?P<number>\d+)\.nii(\.gz)?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class ImageSeries:
+    """One series: a name for its folder of results, the patient's name in the table, and what it is.
+
+    `patient` is the name of a folder or file that the user gave, never a name from a header.
+    """
+
+    name: str
+    patient: str
+    kind: Kind
+    files: tuple[Path, ...]
+    reason: str = ""
+    dicom: DicomSeries | None = None
+
+
+@dataclass(frozen=True)
+class LoadedSeries:
+    """Images as scanners show them, (times, slices, y, x), and what the header says of them.
+
+    `stored` turns an array as shown back to the way it is stored, on which `affine` and `stack` (DICOM only) lie.
+    """
+
+    image: NDArray[np.float32]
+    phase: NDArray[np.float32] | None
+    times_ms: NDArray[np.float64] | None
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.float64]
+    frame_time_s: float | None
+    heart_rate_bpm: float | None
+    height_m: float | None
+    weight_kg: float | None
+    vendor: str
+    field_t: float
+    words: str
+    note: str
+    stack: DicomStack | None
+    placed: PlacedImage | None
+
+    def stored(self, array: NDArray[Any]) -> NDArray[Any]:
+        """From shown to stored."""
+        return array if self.placed is None else self.placed.as_shown(array)
+
+
+def find_images(
+    root: Path, *, modality: str = "auto", skip: Path | None = None
+) -> tuple[list[ImageSeries], list[FileProblem]]:
+    """Every series under a folder, by patient and number, and the files that cannot be read.
+
+    Parameters
+    ----------
+    root
+        Folder, searched to its depth; hidden files are passed over.
+    modality
+        `auto`, or one of `MODALITIES` for all series that could be it.
+    skip
+        A folder that is not searched: that of the results.
+
+    Raises
+    ------
+    ConfigProblem
+        No such folder, an unknown modality, or no image in the folder.
+    """
+    if modality != "auto" and modality not in MODALITIES:
+        raise ConfigProblem(f"modality is auto, {', '.join(MODALITIES)}, not {modality!r}")
+    if not root.is_dir():
+        raise ConfigProblem(f"{root} is no folder; expected one with DICOM or NIfTI images")
+    files = _files(root, skip)
+    nifti = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
+    found, problems = find_series(path for path in files if path not in set(nifti))
+    series = [*_dicom_images(root, found), *_nifti_images(root, nifti, problems)]
+    if not series and not problems:
+        raise ConfigProblem(f"{root}: no DICOM or NIfTI image in it")
+    if modality != "auto":
+        series = [_forced(one, MODALITIES[modality]) for one in series]
+    return _named_apart(series), problems
+
+
+def load(series: ImageSeries) -> LoadedSeries:
+    """Read a series' pixels. Raises FileProblem with the file and the reason."""
+    if series.dicom is None:
+        return _load_nifti(series)
+    stack = load_stack(series.dicom)
+    facts = series.dicom.frames[0].facts
+    cine = series.kind == "cine"
+    steps = np.diff(stack.times_ms, axis=0)
+    return LoadedSeries(
+        image=stack.images,
+        phase=stack.phase,
+        times_ms=None if cine else stack.times_ms,
+        spacing_mm=stack.spacing_mm,
+        affine=stack.affine,
+        frame_time_s=float(np.median(steps)) / 1000 if cine and steps.size else None,
+        heart_rate_bpm=facts.heart_rate_bpm,
+        height_m=facts.height_m,
+        weight_kg=facts.weight_kg,
+        vendor=facts.vendor,
+        field_t=facts.field_t,
+        words=facts.words,
+        note=stack.note,
+        stack=stack,
+        placed=None,
+    )
+
+
+def _files(root: Path, skip: Path | None) -> list[Path]:
+    left_out = skip.resolve() if skip is not None else None
+    found: list[Path] = []
+    for folder, names, files in os.walk(root):
+        here = Path(folder)
+        names[:] = sorted(n for n in names if not n.startswith(".") and (here / n).resolve() != left_out)
+        found += [here / name for name in sorted(files) if not name.startswith(".")]
+    return found
+
+
+# --- DICOM -----------------------------------------------------------------------------------------------------------
+
+
+def _dicom_images(root: Path, found: list[DicomSeries]) -> list[ImageSeries]:
+    people: dict[str, list[DicomSeries]] = defaultdict(list)
+    for series in found:
+        people[series.frames[0].facts.subject].append(series)
+    names: dict[str, str] = {}
+    taken: dict[str, int] = defaultdict(int)
+    for subject, members in sorted(people.items(), key=lambda entry: min(s.first_file for s in entry[1])):
+        name = _folder_name(root, [path for series in members for path in series.files])
+        taken[name] += 1
+        names[subject] = name if taken[name] == 1 else f"{name}-{taken[name]}"
+    return [
+        ImageSeries(
+            name=f"{names[series.frames[0].facts.subject]}_series{series.number:03d}",
+            patient=names[series.frames[0].facts.subject],
+            kind=series.kind,
+            files=series.files,
+            reason=series.reason,
+            dicom=series,
+        )
+        for series in found
+    ]
+
+
+def _folder_name(root: Path, paths: list[Path]) -> str:
+    """The first folder below the root that holds all files of a patient, or the root's own name."""
+    first = {path.relative_to(root).parts[0] for path in paths}
+    return first.pop() if len(first) == 1 and len(paths[0].relative_to(root).parts) > 1 else root.resolve().name
+
+
+# --- NIfTI -----------------------------------------------------------------------------------------------------------
+
+
+def _nifti_images(root: Path, paths: list[Path], problems: list[FileProblem]) -> list[ImageSeries]:
+    paths = [path for path in paths if not LABEL_NAMES.search(path.name)]
+    frames: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    whole: list[Path] = []
+    for path in paths:
+        match = ONE_FRAME.match(path.name)
+        (frames[path.parent, match["stem"]] if match else whole).append(path)
+    four = {(path.parent, _stem(path).removesuffix("_4d")) for path in whole if _stem(path).endswith("_4d")}
+    series = [_of_frames(root, key, parts) for key, parts in frames.items() if key not in four]
+    for path in whole:
+        try:
+            series.append(_of_file(root, path))
+        except FileProblem as problem:
+            problems.append(problem)
+    return sorted(series, key=lambda one: one.files[0])
+
+
+def _of_frames(root: Path, key: tuple[Path, str], parts: list[Path]) -> ImageSeries:
+    ordered = sorted(parts, key=lambda path: (int(ONE_FRAME.match(path.name)["number"]), path))  # type: ignore[index]
+    kind, reason = ("cine", "") if len(parts) > 1 else ("other", ONE_TIME)
+    return ImageSeries(key[1], _nifti_patient(root, ordered[0], key[1]), kind, tuple(ordered), reason)  # type: ignore[arg-type]
+
+
+ONE_TIME = "one time: end diastole and end systole need two; with --modality cine it is segmented all the same"
+
+
+def _of_file(root: Path, path: Path) -> ImageSeries:
+    placed = read_placed(path, allow_nan=True)
+    kind: Kind = "cine"
+    reason = ""
+    stated = [known for name, known in SIDECAR_TIMES.items() if name in placed.sidecar]
+    if stated:
+        kind = stated[0]
+    elif len(placed.image) < 2:
+        kind, reason = "other", ONE_TIME
+    elif placed.image.shape[1] < 3:
+        kind, reason = "other", f"a series of {placed.image.shape[1]} slices: no short-axis stack"
+    beside = sidecar_path(path)
+    files = (path, beside) if beside.is_file() else (path,)
+    return ImageSeries(_stem(path), _nifti_patient(root, path, _stem(path)), kind, files, reason)
+
+
+def _nifti_patient(root: Path, path: Path, stem: str) -> str:
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else stem.removesuffix("_4d")
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+
+
+def _load_nifti(series: ImageSeries) -> LoadedSeries:
+    images = [path for path in series.files if not path.name.endswith(".json")]
+    parts = [read_placed(path) for path in images]
+    first = parts[0]
+    for path, part in zip(images, parts, strict=True):
+        if part.image.shape[1:] != first.image.shape[1:] or not np.allclose(
+            part.spacing_mm, first.spacing_mm, rtol=1e-3
+        ):
+            raise WrongShape(path, f"has {part.image.shape[1:]} voxels, the first frame {first.image.shape[1:]}")
+    image = np.concatenate([part.image for part in parts]) if len(parts) > 1 else first.image
+    rate = first.sidecar.get("heart_rate_bpm")
+    return LoadedSeries(
+        image=first.as_shown(image).astype(np.float32),
+        phase=None,
+        times_ms=_sidecar_times(images[0], first, series.kind),
+        spacing_mm=first.spacing_mm,
+        affine=first.affine,
+        frame_time_s=first.frame_time_s if len(parts) == 1 else None,
+        heart_rate_bpm=float(rate) if isinstance(rate, int | float) and rate > 0 else None,
+        height_m=None,
+        weight_kg=None,
+        vendor="unknown",
+        field_t=float("nan"),
+        words="",
+        note="",
+        stack=None,
+        placed=first,
+    )
+
+
+def _sidecar_times(path: Path, placed: PlacedImage, kind: Kind) -> NDArray[np.float64] | None:
+    if kind == "cine":
+        return None
+    wanted = [name for name, known in SIDECAR_TIMES.items() if known == kind or name == "echo_times_ms"]
+    if kind == "T1 mapping":
+        wanted = ["inversion_times_ms"]
+    given = next((placed.sidecar[name] for name in wanted if name in placed.sidecar), None)
+    if given is None:
+        raise FileProblem(path, f"a NIfTI holds no times; write {' or '.join(wanted)} into the .json beside it")
+    times = np.asarray(given, dtype=np.float64)
+    if times.shape != (len(placed.image),):
+        raise WrongShape(path, f"{len(placed.image)} images, but {times.size} times in the .json beside it")
+    return np.repeat(times[:, None], placed.image.shape[1], axis=1)
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def _forced(series: ImageSeries, kind: Kind) -> ImageSeries:
+    if series.dicom is not None and series.dicom.frames[0].component != "magnitude":
+        return series
+    dicom = replace(series.dicom, kind=kind, reason="") if series.dicom is not None else None
+    return replace(series, kind=kind, reason="", dicom=dicom)
+
+
+def _named_apart(series: Iterable[ImageSeries]) -> list[ImageSeries]:
+    counts: dict[str, int] = defaultdict(int)
+    named = []
+    for one in series:
+        counts[one.name] += 1
+        named.append(one if counts[one.name] == 1 else replace(one, name=f"{one.name}-{counts[one.name]}"))
+    return named
