@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
-from phenotyping.basal_apical import LvSlices, Papillary, RvSlices
+from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvSlices
 from phenotyping.body_size import Formula
 from phenotyping.cycle import Gating
 from phenotyping.nnunet_labels import LabelMap
@@ -103,10 +103,13 @@ class Segmentation:
     label_map
         Its label names or numbers to ours, where its own names do not say it: ``{"1": "RV cavity"}``; see
         ``phenotyping.nnunet_labels.label_table``.
+    topology_repair
+        Mend what can be mended without guessing (``phenotyping.topology``); every value of mended labels warns.
     """
 
     model_folder: str = ""
     label_map: LabelMap = field(default_factory=dict)
+    topology_repair: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Phenotyping:
 
     Attributes
     ----------
-    lv_slices, rv_slices, papillary
+    lv_slices, rv_slices, papillary, lv_base
         As in ``phenotyping.basal_apical.CountingRules``.
     rv_phases
         ``lv``, or ``own`` for the right ventricle's own end-diastole and end-systole.
@@ -128,6 +131,7 @@ class Phenotyping:
     lv_slices: LvSlices = "half_ring"
     rv_slices: RvSlices = "as_segmented"
     papillary: Papillary = "as_segmented"
+    lv_base: LvBase = "slices"
     rv_phases: RvPhases = "lv"
     gating: Gating = "auto"
     body_surface: Formula = "mosteller"
@@ -137,6 +141,7 @@ class Phenotyping:
             ("lv_slices", LvSlices),
             ("rv_slices", RvSlices),
             ("papillary", Papillary),
+            ("lv_base", LvBase),
             ("rv_phases", RvPhases),
             ("gating", Gating),
             ("body_surface", Formula),

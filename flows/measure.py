@@ -17,7 +17,7 @@ from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, ValidationConfig
 from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measure_map import HEART_MARGIN_MM, MAP_NAME, measure_map
-from flows.measured_values import Measured, Value, failed, row_of, with_geometry
+from flows.measured_values import Measured, Value, failed, row_of, with_geometry, with_warning
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from recon.metrics import heart_box, heart_scores, official_scores
 
@@ -152,7 +152,10 @@ def measure_arm(
             measured = measure_map(job, image, labels, spacing=spacing, at=at)
     except (CardioValError, ValueError) as problem:
         return Measured((*values, *failed(names, one_line(problem))))
-    return Measured((*values, *measured.values, *overlap_values(labels, reference)), measured.pictures, measured.facts)
+    of_labels = [*measured.values, *overlap_values(labels, reference)]
+    if labelled.get("repaired"):
+        of_labels = with_warning(of_labels, f"labels repaired: {labelled['repaired']}")
+    return Measured((*values, *of_labels), measured.pictures, measured.facts)
 
 
 def quality_values(

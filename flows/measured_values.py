@@ -64,11 +64,14 @@ def with_geometry(values: Iterable[Value], *, confidence: Confidence, note: str)
     if confidence != "assumed":
         return list(values)
     warning = f"voxel size assumed: {note or 'the header leaves it open'}"
+    return [with_warning([v], warning)[0] if scales_with_voxels(v.phenotype) else v for v in values]
+
+
+def with_warning(values: Iterable[Value], warning: str) -> list[Value]:
+    """The same values with one more warning; those that failed keep their own reason."""
     return [
-        replace(value, status="warn", reason="; ".join(filter(None, (value.reason, warning))))
-        if scales_with_voxels(value.phenotype) and value.status != "failed"
-        else value
-        for value in values
+        v if v.status == "failed" else replace(v, status="warn", reason="; ".join(filter(None, (v.reason, warning))))
+        for v in values
     ]
 
 

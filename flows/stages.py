@@ -26,6 +26,7 @@ from flows.config import REFERENCE, Arm, ValidationConfig
 from flows.reliability import reliability_entry, slice_reliability
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
+from phenotyping.topology import repair
 from recon.acquired_region import AcquiredRegion, Survey
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.cardiomm.encoders import encoder_from_folder
@@ -358,6 +359,7 @@ def segmentation_key(reconstruction: Path, config: ValidationConfig) -> str:
         images=read_manifest(reconstruction)["files"],
         model=model_identity(config.segmentation.model_folder or None)["sha256"],
         label_map=dict(config.segmentation.label_map),
+        topology_repair=config.segmentation.topology_repair,
     )
 
 
@@ -391,13 +393,17 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
                     device=config.running.device,
                 )
             )
+            repaired = ""
+            if config.segmentation.topology_repair:
+                mended = repair(labels, spacing_mm=spacing)
+                labels, repaired = mended.labels, "; ".join(f.reason for f in mended.findings if f.status != "pass")
         except (CardioValError, ValueError) as problem:
             arms[name] = {"status": "failed", "reason": one_line(problem)}
             continue
         path = job.folder / f"{name}_labels.nii.gz"
         write_labels(path, labels, spacing_mm=spacing, sidecar={"scan": job.label, "arm": name})
         files.append(path)
-        arms[name] = {"status": "ok", "reason": "", "labels": path.name}
+        arms[name] = {"status": "ok", "reason": "", "labels": path.name, "repaired": repaired}
     return write_manifest(manifest, key=key, files=files, content={"arms": arms})
 
 

@@ -11,7 +11,7 @@ from flows.analysis import analyse
 from flows.config import Phenotyping
 from flows.margins import load_margins
 from flows.measure_cine import measure_cine, planned_of_cine
-from flows.measured_values import Measured, Value, scales_with_voxels, with_geometry
+from flows.measured_values import Measured, Value, scales_with_voxels, with_geometry, with_warning
 from flows.outcome import COLUMNS
 from phenotyping.body_size import INDEXED
 
@@ -123,6 +123,14 @@ def test_assumed_voxels_warn_where_the_number_depends_on_them() -> None:
     assert {given[name].status for name in warned} == {"warn"}
     assert with_geometry(values, confidence="table", note="") == values
     assert not scales_with_voxels("psnr_db")
+
+
+def test_repaired_labels_are_said_with_every_value() -> None:
+    good, bad = with_warning(
+        [Value("lv_edv_ml", 150.0), Value("lv_esv_ml", np.nan, "failed", "none")], "labels repaired"
+    )
+    assert (good.status, good.reason) == ("warn", "labels repaired")
+    assert (bad.status, bad.reason) == ("failed", "none")
 
 
 def test_phenotypes_without_a_margin_are_described_and_nothing_is_shown_of_them() -> None:
