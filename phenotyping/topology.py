@@ -51,10 +51,10 @@ class Repair:
 def repair(labels: Labels, *, spacing_mm: tuple[float, float, float]) -> Repair:
     """Mend every slice of every frame.
 
-    1. Of LV and RV cavity the largest part is kept (all of the largest size), of the myocardium every part that touches
-       the LV cavity, or the largest where there is none.
-    2. What lies within the LV cavity (papillary muscles) becomes LV cavity.
-    3. Background enclosed by the heart becomes the structure that makes up most of its border (myocardium in doubt).
+    1. What lies within the LV cavity (papillary muscles) becomes LV cavity.
+    2. Background enclosed by the heart becomes the structure that makes up most of its border (myocardium in doubt).
+    3. Of LV and RV cavity the largest part is kept (all of the largest size), of the myocardium the largest and every
+       part that touches the LV cavity.
     4. Where the LV cavity touches background or the RV cavity, outside the basal slices, these pixels become myocardium:
        the least that closes the ring. More than half a ring is not invented.
 
@@ -117,10 +117,10 @@ def _tidy(image: Labels, log: Log, place: tuple[int, int]) -> None:
     """Steps 1 to 3 until nothing changes; each removes a part or a hole and makes none, so there is an end."""
     while True:
         before = image.copy()
-        _write(image, _stray(image), BACKGROUND, log[STRAY], place)
         cavity = image == LV
         _write(image, ndimage.binary_fill_holes(cavity) & ~cavity, LV, log[ISLANDS], place)
-        _fill_holes(image, log[HOLES], place)
+        _fill_holes(image, log[HOLES], place)  # before strays go: a gap all around the cavity parts it from its wall
+        _write(image, _stray(image), BACKGROUND, log[STRAY], place)
         if np.array_equal(image, before):
             return
 
@@ -131,11 +131,9 @@ def _stray(image: Labels) -> Mask:
     for tissue in (LV, RV):
         stray |= (image == tissue) & ~_largest(image == tissue)
     cavity, muscle = (image == LV) & ~stray, image == MYOCARDIUM
-    if not cavity.any():
-        return stray | (muscle & ~_largest(muscle))
-    parts, n = ndimage.label(muscle, DIAGONALS_TOO)
+    parts, _ = ndimage.label(muscle, DIAGONALS_TOO)
     beside = np.unique(parts[ndimage.binary_dilation(cavity)])
-    return stray | (muscle & ~np.isin(parts, beside)) if n else stray
+    return stray | (muscle & ~_largest(muscle) & ~np.isin(parts, beside))
 
 
 def _largest(mask: Mask) -> Mask:

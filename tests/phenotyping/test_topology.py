@@ -125,6 +125,17 @@ def test_each_fault_is_mended_and_told() -> None:
     assert (np.count_nonzero(ring == MYOCARDIUM, axis=1) == 1).all()
 
 
+def test_wall_with_a_gap_around_the_cavity_is_kept() -> None:
+    """Where nothing of the wall touches the cavity, the gap is filled and the wall is no stray part."""
+    labels = hearts()
+    y, x = np.mgrid[:56, :56] - 27.5
+    radius = np.hypot(x, y)
+    labels[0, 2][(radius >= 11) & (radius < 12.5)] = 0
+    result = repair(labels, spacing_mm=SPACING)
+    assert changes(result) == {"holes filled": "warn"}
+    np.testing.assert_array_equal(result.labels, hearts())
+
+
 def test_rv_that_touches_the_cavity_gives_way() -> None:
     labels = hearts()
     center = labels.shape[-1] // 2
