@@ -101,6 +101,7 @@ def measure_cine(
             lv_slices=options.lv_slices,
             rv_slices=options.rv_slices,
             papillary=options.papillary,
+            lv_base=options.lv_base,
             slice_order=recon.get("slice_order", "anatomy"),
         ),
         rv_phases=options.rv_phases,

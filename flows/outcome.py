@@ -185,8 +185,12 @@ def conventions_note(config: ValidationConfig) -> str:
         "half_ring": "cavity counts as left ventricle between the first and the last slice with myocardium along half of its border",
         "as_segmented": "all labeled cavity counts as left ventricle",
     }
+    base = {
+        "slices": "slices count whole",
+        "fitted": "the most basal slice counts by its part below the base, fitted to the course of the beat",
+    }
     return (
-        f"Volumes: {words[chosen.lv_slices]}; right ventricle by the rule {chosen.rv_slices}; papillary muscles "
+        f"Volumes: {words[chosen.lv_slices]}; {base[chosen.lv_base]}; right ventricle by the rule {chosen.rv_slices}; papillary muscles "
         f"{chosen.papillary}; phases of the right ventricle: {chosen.rv_phases}; gating {chosen.gating}."
     )
 

@@ -22,6 +22,7 @@ from phenotyping.labels import BACKGROUND, LV, MYOCARDIUM, RV, Labels, base_is_l
 LvSlices = Literal["half_ring", "as_segmented"]
 RvSlices = Literal["as_segmented", "with_lv"]
 Papillary = Literal["as_segmented", "holes_filled", "convex_hull"]
+LvBase = Literal["slices", "fitted"]
 
 #: share of the cavity's border that must lie on myocardium ("50 % or more", see above)
 MINIMUM_RING: Final = 0.5
@@ -44,7 +45,11 @@ class CountingRules:
         ``as_segmented``: papillary muscles are what the segmentation made them. ``holes_filled``: myocardium enclosed
         by cavity is cavity. ``convex_hull``: myocardium inside the cavity's convex hull is cavity.
     slice_order
-        ``base_first``, ``apex_first``, or ``anatomy`` to find the base in the labels; only ``with_lv`` needs it.
+        ``base_first``, ``apex_first``, or ``anatomy`` to find the base in the labels; only ``with_lv`` and ``fitted``
+        need it.
+    lv_base
+        ``slices``: a slice counts whole or not at all, the usual disc summation. ``fitted``: the most basal slice counts
+        by the part that lies below the base, which the course of the beat tells (`base_plane`).
 
     Raises
     ------
@@ -56,9 +61,16 @@ class CountingRules:
     rv_slices: RvSlices = "as_segmented"
     papillary: Papillary = "as_segmented"
     slice_order: SliceOrder = "anatomy"
+    lv_base: LvBase = "slices"
 
     def __post_init__(self) -> None:
-        known = {"lv_slices": LvSlices, "rv_slices": RvSlices, "papillary": Papillary, "slice_order": SliceOrder}
+        known = {
+            "lv_slices": LvSlices,
+            "rv_slices": RvSlices,
+            "papillary": Papillary,
+            "slice_order": SliceOrder,
+            "lv_base": LvBase,
+        }
         for name, words in known.items():
             if getattr(self, name) not in get_args(words):
                 raise ConfigProblem(f"{name}: expected {', '.join(get_args(words))}, got {getattr(self, name)!r}")

@@ -1,14 +1,15 @@
 """How large are the ventricles, and how much do they pump?"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohort.records import ConfigProblem, MeasurementFailed
-from phenotyping.basal_apical import CountingRules, counted_labels
+from phenotyping.basal_apical import CountedLabels, CountingRules, counted_labels
+from phenotyping.base_plane import emptying_of, fit_base_plane, volume_below
 from phenotyping.cycle import Cycle, Gating, find_cycle
 from phenotyping.labels import LV, MYOCARDIUM, RV, Labels, check_label_order
 from phenotyping.phases import Phases, find_phases
@@ -112,6 +113,13 @@ def measure_volumes(
     check_label_order(labels)
     counted = counted_labels(labels, rules)
     lv, myocardium, rv = (_curve_ml(counted.labels, tissue, voxel_ml) for tissue in (LV, MYOCARDIUM, RV))
+    base_notes: tuple[str, ...] = ()
+    if rules.lv_base == "fitted":
+        try:
+            lv, myocardium = _below_base(counted, spacing_mm)
+        except MeasurementFailed as problem:
+            rules = replace(rules, lv_base="slices")
+            base_notes = (f"basal slices count whole: {problem}",)
     cycle = find_cycle(lv, frame_time_s=frame_time_s, heart_rate_bpm=heart_rate_bpm, gating=gating)
     phases = find_phases(lv, periodic=cycle.covered)
     ed, es = phases.ed_frame, phases.es_frame
@@ -157,7 +165,7 @@ def measure_volumes(
         base_is_low=counted.base_is_low,
         conventions={**asdict(rules), "rv_phases": rv_phases, "gating": gating},
         reasons=reasons,
-        notes=(*phases.notes, *(f"right ventricle: {note}" for note in of_rv.notes), *counted.notes),
+        notes=(*phases.notes, *(f"right ventricle: {note}" for note in of_rv.notes), *counted.notes, *base_notes),
     )
 
 
@@ -171,6 +179,27 @@ def checked_voxel_ml(spacing_mm: tuple[float, float, float]) -> float:
 
 def _curve_ml(labels: Labels, tissue: int, voxel_ml: float) -> NDArray[np.float64]:
     return np.count_nonzero(labels == tissue, axis=(1, 2, 3)) * voxel_ml
+
+
+def _below_base(
+    counted: CountedLabels, spacing_mm: tuple[float, float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Volumes of cavity and myocardium in mL under the base that the beat tells."""
+    if counted.base_is_low is None:
+        raise MeasurementFailed("the anatomy does not tell where the base is")
+    pitch_mm, pixel_mm2 = spacing_mm[0], spacing_mm[1] * spacing_mm[2]
+    base_first = slice(None, None, 1 if counted.base_is_low else -1)
+    cavity, muscle = (
+        np.count_nonzero(counted.labels == tissue, axis=(2, 3))[:, base_first] * pixel_mm2 / 1000
+        for tissue in (LV, MYOCARDIUM)
+    )
+    ventricle = cavity > 0
+    plane = fit_base_plane(ventricle, emptying_of(cavity, ventricle), pitch_mm=pitch_mm)
+    # muscle below the last cavity belongs to the apex and counts as it is
+    apex = np.where(ventricle, 0.0, muscle).sum(axis=1) * pitch_mm
+    return volume_below(cavity, ventricle, plane, pitch_mm=pitch_mm), apex + volume_below(
+        muscle, ventricle, plane, pitch_mm=pitch_mm
+    )
 
 
 def _pump(
