@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cohort.records import CardioValError, ConfigProblem
+from phenotyping.nnunet_plan import SHIPPED_STEPS
 
 BAD_CALL = 2
 SOME_FAILED = 3
@@ -372,12 +373,18 @@ def train_nnunet(
         Path | None, typer.Option(help="ACDC training folder; leave out to train on phantoms only.")
     ] = None,
     phantoms: Annotated[int, typer.Option(help="Synthetic patients.")] = 20,
-    steps: Annotated[int, typer.Option(help="Training steps of 8 patches.")] = 3600,
-    seed: Annotated[int, typer.Option(help="Fixes phantoms, initial weights and augmentation.")] = 1,
+    steps: Annotated[
+        int, typer.Option(help="Training steps of each network; default: as many as the shipped weights took.")
+    ] = SHIPPED_STEPS,
+    seed: Annotated[int, typer.Option(help="Fixes phantoms, folds, initial weights and augmentation.")] = 1,
+    folds: Annotated[
+        str, typer.Option(help="Cross-validation by patient: all, or the folds to train now, as 0,1; default: none.")
+    ] = "",
+    plan: Annotated[str, typer.Option(help="small, for a CPU, or standard, nnU-Net's own.")] = "small",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
 ) -> None:
-    """Train the segmentation network: nnU-Net v2 with a small 2-D plan."""
+    """Train the segmentation network: nnU-Net v2, its own 2-D plan or a small one, once or in five folds."""
     from phenotyping.nnunet_training import train_nnunet as train
 
     with bars() as advance:
@@ -388,6 +395,8 @@ def train_nnunet(
             steps=steps,
             seed=seed,
             threads=threads,
+            folds=folds,
+            plan=plan,
             device=device,
             progress=lambda stage, done, total: advance(stage, done, total, ""),
         )
