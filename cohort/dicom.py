@@ -102,6 +102,8 @@ def read_cine(folder: Path) -> DicomCine:
     if not paths:
         raise MissingFile(folder, "holds no file; expected the DICOM files of one cine stack")
     frames = tuple(frame for path in paths for frame in read_frames(path))
+    if not frames:
+        raise MissingFile(folder, "holds no MR image; expected the DICOM files of one cine stack")
     stack = load_stack(DicomSeries("cine", frames))
     facts = majority(frames).facts
     return DicomCine(

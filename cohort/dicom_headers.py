@@ -15,12 +15,13 @@ from typing import Any, Final, Literal
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from cohort.records import UnreadableFile
 
 Component = Literal["magnitude", "phase", "other"]
 
+MR_CLASSES = {str(MRImageStorage), str(EnhancedMRImageStorage), str(LegacyConvertedEnhancedMRImageStorage)}
 NEEDED = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
 PHASE_WORDS = {"P", "PHASE", "PHASE MAP", "PHASE_IMAGE", "VELOCITY"}
 OTHER_WORDS = {"R", "REAL", "I", "IMAGINARY", "CPLX", "LOCALIZER", "PROJECTION IMAGE", "SCREEN SAVE"}
@@ -94,6 +95,8 @@ class Frame:
 def read_frames(path: Path) -> tuple[Frame, ...]:
     """Read the header of one file: one frame, or as many as an enhanced multi-frame file has.
 
+    Reports, screen shots and other objects that never have a place in the patient give no frame.
+
     Raises
     ------
     UnreadableFile
@@ -104,7 +107,8 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
             warnings.simplefilter("ignore")  # values that break the standard are judged one by one below
             header = pydicom.dcmread(path, stop_before_pixels=True)
             frames = tuple(_frames(path, header))
-            _check_size(path, header, len(frames))
+            if frames:
+                _check_size(path, header, len(frames))
     except (InvalidDicomError, OSError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise UnreadableFile(path, f"not a DICOM file with an image ({_why(error)})") from error
     except (KeyError, EOFError, IndexError, OverflowError) as error:
@@ -115,6 +119,9 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
 def _frames(path: Path, header: pydicom.Dataset) -> Iterator[Frame]:
     per_frame = header.get("PerFrameFunctionalGroupsSequence")
     n_frames = int(header.get("NumberOfFrames") or 1)
+    kind = str(header.get("SOPClassUID", ""))
+    if kind and kind not in MR_CLASSES and not _has_place(header):  # without a kind it is damaged
+        return
     if per_frame is None and n_frames > 1:
         raise UnreadableFile(path, f"{n_frames} frames without functional groups, so their places are unknown")
     if per_frame is not None and len(per_frame) != n_frames:
@@ -126,6 +133,10 @@ def _frames(path: Path, header: pydicom.Dataset) -> Iterator[Frame]:
     shared = header.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()]
     for index, groups in enumerate(per_frame):
         yield _frame(path, index, header, _Look(header, groups, shared[0]), facts)
+
+
+def _has_place(header: pydicom.Dataset) -> bool:
+    return "PerFrameFunctionalGroupsSequence" in header or all(name in header for name in NEEDED)
 
 
 class _Look:

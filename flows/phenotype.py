@@ -12,7 +12,7 @@ import pandas as pd
 import tomli_w
 
 from cohort.atomic import replacing, write_text
-from cohort.records import CardioValError, FileProblem
+from cohort.records import CardioValError, ConfigProblem, FileProblem, WeightsProblem
 from flows.caching import read_manifest
 from flows.outcome import measurement_table, without_none
 from flows.phenotype_inputs import ImageSeries, find_images
@@ -64,9 +64,9 @@ def phenotype(
     Raises
     ------
     ConfigProblem
-        Nothing to measure, or an unknown modality.
+        No image, an unknown modality, or a label map that does not fit the model.
     WeightsProblem
-        The model cannot be used; no series could be.
+        The model cannot be used.
     """
     started = datetime.now(UTC)
     identity = model_identity(options.model_folder)
@@ -81,7 +81,9 @@ def phenotype(
         try:
             manifest = read_manifest(phenotype_series(one, root, out / one.name, options))
             made, note, reason = manifest["rows"], manifest["facts"]["note"], ""
-        except (CardioValError, ValueError, MemoryError) as problem:
+        except (ConfigProblem, WeightsProblem):  # the same for every series
+            raise
+        except (CardioValError, ValueError, RuntimeError, MemoryError) as problem:  # torch's errors are RuntimeErrors
             made, note, reason = failed_rows(one, _told(problem, root), options), "", _told(problem, root)
         bad = [row for row in made if row["status"] == "failed"]
         failures += [_failure(one, row["phenotype"], row["reason"], root) for row in bad]

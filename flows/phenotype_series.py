@@ -12,7 +12,7 @@ from cohort.dicom_segmentation import Maker, write_segmentations
 from cohort.fingerprint import file_sha256
 from cohort.images import write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, Geometry
-from flows.caching import is_complete, stage_key, write_manifest
+from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import Phenotyping
 from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measured_values import Value, failed, row_of
@@ -95,6 +95,7 @@ def phenotype_series(series: ImageSeries, root: Path, folder: Path, options: Phe
     manifest, key = folder / "series.json", series_key(series, root, options)
     if is_complete(manifest, key=key):
         return manifest
+    remove_old(manifest)
     loaded = load(series)
     shown = loaded.image
     if series.kind != "cine":
@@ -125,6 +126,16 @@ def phenotype_series(series: ImageSeries, root: Path, folder: Path, options: Phe
     return write_manifest(manifest, key=key, files=[*files, *more], content=content)
 
 
+def remove_old(manifest: Path) -> None:
+    """Take away what an earlier run made of other files or with another model: if this one fails, nothing old remains."""
+    try:
+        names = list(read_manifest(manifest)["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for path in [manifest, *(manifest.parent / name for name in names)]:
+        path.unlink(missing_ok=True)
+
+
 def write_segmentation_files(
     series: ImageSeries, loaded: LoadedSeries, labels: NDArray[np.uint8], folder: Path, options: PhenotypeOptions
 ) -> list[Path]:
@@ -144,8 +155,6 @@ def write_segmentation_files(
         maker = Maker(model=identity["name"], model_sha256=identity["sha256"], version=version("cardioval"))
         # of a mapping series the first image stands for all, which show the same place
         frames = loaded.stack.frames[: len(stored)]
-        for old in (folder / "segmentation").glob("*.dcm"):
-            old.unlink()
         files += write_segmentations(folder / "segmentation", frames, stored, maker=maker)
     return files
 

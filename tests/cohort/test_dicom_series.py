@@ -17,7 +17,7 @@ from cohort.dicom import load_stack, read_cine, sort_frames
 from cohort.dicom_headers import read_frames
 from cohort.dicom_series import DicomSeries, find_series, sort_into_series
 from cohort.images import read_placed, write_image
-from cohort.records import UnreadableFile
+from cohort.records import MissingFile, UnreadableFile
 
 OBLIQUE = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]  # normal (-0.6, 0.8, 0)
 SHAPE = (4, 6)
@@ -349,6 +349,22 @@ def test_damaged_files_are_named_and_the_others_go_on(tmp_path: Path, keep: int)
     found, problems = find_series(tmp_path.iterdir())
     assert [series.kind for series in found] == ["cine"]
     assert [problem.path for problem in problems] == [bad]
+
+
+def test_objects_that_are_no_images_of_a_place_are_passed_over(tmp_path: Path) -> None:
+    paths = cine(tmp_path, series="1.2.3")
+    report = base("1.2.8", Modality="SR")
+    report.SOPClassUID = pydicom.uid.BasicTextSRStorage
+    del report.Rows, report.Columns
+    movie = base("1.2.9", Modality="OT", NumberOfFrames=3)
+    movie.SOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+    paths += [save(tmp_path / "report.dcm", report), save(tmp_path / "movie.dcm", movie)]
+    (series,), problems = find_series(paths)
+    assert (series.kind, len(series.frames), problems) == ("cine", 9, [])
+    (tmp_path / "alone").mkdir()
+    save(tmp_path / "alone" / "report.dcm", report)
+    with pytest.raises(MissingFile, match="no MR image"):
+        read_cine(tmp_path / "alone")
 
 
 def test_nothing_that_identifies_a_patient_leaves_the_reader(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 import flows.phenotype_series
 from cohort.images import read_placed, write_image
-from cohort.records import ConfigProblem, MeasurementFailed
+from cohort.records import ConfigProblem, MeasurementFailed, WeightsProblem
 from cohort.synthetic.population import SyntheticPatient, draw_patient
 from cohort.synthetic.render import DIASTASIS_PHASE, Cine, plan_stack, render_cine, render_mapping
 from cohort.synthetic.truth import mapping_truth
@@ -252,6 +253,7 @@ def test_what_is_complete_is_not_done_again(
     }  # fmt: skip
     reasons = changed.measurements.groupby("scan")["reason"].first()
     assert reasons["P7_series003"] == "was labeled again"
+    assert not [path for path in (out / "P7_series003").rglob("*") if path.is_file()], "of other images, and gone"
 
 
 def write_nifti(path: Path, image: NDArray[Any], patient: SyntheticPatient, *, frame_s: float | None = None) -> None:
@@ -365,6 +367,16 @@ def test_bad_calls(tmp_path: Path, make: bool, modality: str, message: str) -> N
         (folder / "notes.txt").write_text("nothing")
     with pytest.raises(ConfigProblem, match=message):
         phenotype(folder, tmp_path / "out", options=OPTIONS, modality=modality)
+
+
+def test_a_model_that_cannot_be_used_ends_the_run(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    broken = replace(OPTIONS, model_folder=tmp_path / "model")
+    with pytest.raises(WeightsProblem, match=r"dataset\.json"):
+        phenotype(images, tmp_path / "out", options=broken)
+    wrong = replace(OPTIONS, label_map={"no such label": "RV cavity"})
+    with pytest.raises(ConfigProblem, match="no such label"):
+        phenotype(images, tmp_path / "out", options=wrong)
 
 
 def test_label_maps_as_typed() -> None:
