@@ -21,7 +21,7 @@ from flows.measured_values import Measured, Value, failed, row_of, with_geometry
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 5
+MEASUREMENT_VERSION = 6
 QUALITY_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "nmse": "nmse"}
 HEART_NAMES = {"psnr": "heart_psnr_db", "ssim": "heart_ssim"}
 DICE_NAMES = {"dice_lv": 1, "dice_myocardium": 2, "dice_rv": 3}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cohort.records import CardioValError, MeasurementFailed
 from flows.config import Phenotyping
 from flows.measured_values import Measured, Picture, Value, checked, failed, middle_slice
+from flows.segment_values import by_segment
 from flows.stages import one_line, upright, upright_spacing
 from phenotyping.basal_apical import CountingRules
 from phenotyping.body_size import INDEXED, body_surface_area_m2
@@ -114,6 +115,7 @@ def measure_cine(
     values = [volume_value(volumes, name, warning) for name in names if hasattr(volumes, name)]
     size, indices = indexed(values, names, recon=recon, options=options)
     values += indices
+    segments: dict[str, Any] = {}
     try:
         wall = thickness_of_frame(
             upright(labels[volumes.ed_frame]), spacing_mm=upright_spacing(spacing), convention="corrected"
@@ -122,6 +124,11 @@ def measure_cine(
             checked("max_wall_thickness_mm", wall.global_max_mm, warning),
             checked("mean_wall_thickness_mm", wall.global_mean_mm, warning),
         ]
+        segments = {
+            "wall_thickness_mean": by_segment(wall.mean_mm),
+            "wall_thickness_max": by_segment(wall.max_mm),
+            "wall_notes": list(wall.notes),
+        }
     except CardioValError as problem:
         values += failed(WALL_NAMES, one_line(problem))
     middle = middle_slice(labels[volumes.ed_frame])
@@ -131,7 +138,7 @@ def measure_cine(
         for z in [at.get(phase, middle)]
     ]
     facts = {name: value for name, value in asdict(volumes).items() if name in FACTS}
-    return Measured(tuple(values), tuple(pictures), {**facts, "slice_order": order_found(volumes), **size})
+    return Measured(tuple(values), tuple(pictures), {**facts, "slice_order": order_found(volumes), **size, **segments})
 
 
 def indexed(

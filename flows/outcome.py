@@ -19,6 +19,7 @@ from flows.analysis import analyse
 from flows.caching import read_manifest
 from flows.config import REFERENCE, ValidationConfig
 from flows.margins import Margins, load_margins
+from flows.segment_values import write_segments
 from reports.study import write_study_report
 
 COLUMNS = [
@@ -89,13 +90,14 @@ def write_results(
     *,
     shift: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Write measurements.parquet, results.json, failures.csv, run.toml and the report; return the results."""
+    """Write measurements.parquet, segments.parquet, results.json, failures.csv, run.toml and the report; return the results."""
     measured = [read_manifest(path) for path in manifests]
     table = measurement_table(
         [row for m in measured for row in m["rows"]] + [r for f in failures for r in f.rows(config)]
     )
     with replacing(config.out / "measurements.parquet") as temporary:
         table.to_parquet(temporary, index=False)
+    write_segments(config.out, manifests)
     results = analyse(
         table,
         margins=margins_of(config),

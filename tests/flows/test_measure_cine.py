@@ -156,3 +156,11 @@ def test_phenotypes_without_a_margin_are_described_and_nothing_is_shown_of_them(
         assert found[name]["verdict"] == "not shown"
     assert found["heart_rate_bpm"]["bias"]["estimate"] == 0
     assert found["lv_ef_percent"]["tost"] is not None
+
+
+def test_segments_of_the_wall_are_kept_beside_the_table() -> None:
+    found = measured()
+    mean, most = found.facts["wall_thickness_mean"], found.facts["wall_thickness_max"]
+    assert set(mean) >= {str(segment) for segment in range(1, 17)}
+    known = [value for value in most.values() if value is not None]
+    assert max(known) == {v.phenotype: v.value for v in found.values}["max_wall_thickness_mm"]
