@@ -105,7 +105,7 @@ def train_nnunet(
             write_raw_dataset(out, folder, phantoms, seed, report, cross_validated=bool(numbers))
             plan_and_preprocess(out, report, plan=plan_name)
         for fold in numbers or (0,):
-            _train(out, fold, steps, device, report)
+            _train(out, fold, steps, device, report, stage=f"fold {fold}" if numbers else "train")
             if numbers:
                 _validate_fold(out, fold, device)
     return out / "model"
@@ -122,6 +122,7 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
         self.oversample_foreground_percent = 0.33
         self.save_every = 2
         self.report: Progress = _silent
+        self.stage = "train"
         self.seed = 0
 
     def configure_optimizers(self) -> tuple[Any, Any]:
@@ -155,7 +156,7 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.half_on_cpu):
             result = super().train_step(batch)
         self.steps_done = getattr(self, "steps_done", self.current_epoch * STEPS_PER_EPOCH) + 1
-        self.report("train", self.steps_done, self.num_epochs * STEPS_PER_EPOCH)
+        self.report(self.stage, self.steps_done, self.num_epochs * STEPS_PER_EPOCH)
         return result
 
     def on_train_epoch_start(self) -> None:
@@ -250,7 +251,7 @@ class InvertContrast(ImageOnlyTransform):
         return -img
 
 
-def _train(out: Path, number: int, steps: int, device: str, report: Progress) -> None:
+def _train(out: Path, number: int, steps: int, device: str, report: Progress, *, stage: str) -> None:
     folder = out / "nnUNet_preprocessed" / DATASET
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     dataset = json.loads((folder / "dataset.json").read_text())
@@ -266,6 +267,7 @@ def _train(out: Path, number: int, steps: int, device: str, report: Progress) ->
         )
         trainer.logger.plot_progress_png = _no_picture
         trainer.num_epochs, trainer.seed, trainer.report = -(-steps // STEPS_PER_EPOCH), seed, report
+        trainer.stage = stage
         trainer.initialize()
         if earlier:
             trainer.load_checkpoint(str(earlier[0]))

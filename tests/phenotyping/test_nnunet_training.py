@@ -76,7 +76,9 @@ def test_folds_hold_patients_back_and_are_averaged(tmp_path: Path, monkeypatch: 
     options = {"acdc": None, "phantoms": 6, "out": tmp_path, "seed": 5, "threads": 1, "steps": 2}
     train_nnunet(**options, folds="1")
     first = (tmp_path / "model" / "fold_1" / "checkpoint_final.pth").read_bytes()
-    folder = train_nnunet(**options, folds="0,1")
+    stages = []
+    folder = train_nnunet(**options, folds="0,1", progress=lambda *where: stages.append(where))
+    assert stages == [("fold 0", 1, 2), ("fold 0", 2, 2)]
     assert sorted(path.name for path in folder.glob("fold_*")) == ["fold_0", "fold_1"]
     assert (folder / "fold_1" / "checkpoint_final.pth").read_bytes() == first, "a finished fold is trained again"
     image = next(tiny_cases(1, rng=np.random.default_rng(0), report=None)).image[None]
