@@ -196,6 +196,53 @@ def test_batched_labels_are_those_of_nnunet_frame_by_frame(
         np.testing.assert_array_equal(frame, own_answer(copied_model, volume, spacing_mm, mirroring=mirroring))
 
 
+def into_3d(folder: Path) -> Path:
+    """The folder with a small 3-D network of random weights instead."""
+    plans = json.loads((folder / "plans.json").read_text())
+    configuration = plans["configurations"].pop("2d") | {"patch_size": [4, 32, 32], "spacing": [8.0, 2.0, 2.0]}
+    architecture = configuration["architecture"]
+    architecture["arch_kwargs"] |= {
+        "n_stages": 2,
+        "features_per_stage": [4, 8],
+        "conv_op": "torch.nn.modules.conv.Conv3d",
+        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
+        "kernel_sizes": [[1, 3, 3], [3, 3, 3]],
+        "strides": [[1, 1, 1], [1, 2, 2]],
+        "n_conv_per_stage": [1, 1],
+        "n_conv_per_stage_decoder": [1],
+    }
+    plans["configurations"] = {"3d_fullres": configuration}
+    (folder / "plans.json").write_text(json.dumps(plans))
+    library = nnunet_library()
+    manager = library.PlansManager(plans)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        network = library.nnUNetTrainer.build_network_architecture(
+            manager, manager.get_configuration("3d_fullres"), 1, 4, enable_deep_supervision=False
+        )
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = load_checkpoint_safely(path)
+    checkpoint["init_args"]["configuration"] = "3d_fullres"
+    torch.save(checkpoint | {"network_weights": network.state_dict()}, path)
+    return folder
+
+
+def test_3d_models_work_as_nnunet_lets_them(copied_model: Path, heart: np.ndarray) -> None:
+    folder = into_3d(copied_model)
+    image = np.repeat(heart[:, :1, 30:90, 40:100], 5, axis=1) * np.linspace(0.5, 1, 5)[:, None, None]
+    found = segment(
+        image,
+        spacing_mm=(8.0, 1.5, 1.5),
+        model_folder=folder,
+        device="cpu",
+        largest_only=False,
+        check_order=False,
+    )
+    assert len(np.unique(found)) > 1
+    for frame, volume in zip(found, image, strict=True):
+        np.testing.assert_array_equal(frame, own_answer(folder, volume, (8.0, 1.5, 1.5), mirroring=False))
+
+
 @pytest.mark.parametrize("name", ["dataset.json", "plans.json", "fold_0/checkpoint_final.pth"])
 def test_incomplete_folder_is_named(copied_model: Path, heart: np.ndarray, name: str) -> None:
     (copied_model / name).unlink()
