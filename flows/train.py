@@ -19,7 +19,7 @@ from cohort.synthetic.render import render_cine, render_mapping
 from flows.cohort_training import CohortData, measured_data
 from flows.learning_curves import draw_learning_curves
 from recon.cardiomm.checkpoint import weights_sha256
-from recon.cardiomm.encoders import ClipEncoder
+from recon.cardiomm.encoders import encoder_from_folder
 from recon.cardiomm.prompts import TextEncoder
 from recon.training import SIZES, Progress, TrainingOptions, joined_team, train_cardiomm
 from recon.training_data import Sampling, SimulatedData, TrainingData, TrainingImage
@@ -174,11 +174,11 @@ def training_options(
 
 
 def text_encoder(clip_folder: Path | None) -> TextEncoder | None:
-    """CLIP from a local folder; None, the embedded encoder, without one."""
+    """The encoder of a local folder, CLIP or of sentences; None, the embedded encoder, without one."""
     if clip_folder is None:
         return None
     try:
-        return ClipEncoder(clip_folder)
+        return encoder_from_folder(clip_folder)
     except (OSError, ImportError, ValueError) as problem:
         raise ConfigProblem(f"{clip_folder}: {' '.join(str(problem).split())}") from problem
 
