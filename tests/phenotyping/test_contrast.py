@@ -15,6 +15,7 @@ def test_spread_for_t1_mean_for_t2_of_the_frames_that_have_a_time() -> None:
     assert np.allclose(spread, np.std([0, 1, 2]))
     assert spread.shape == (1, 2, 3, 5)
     assert np.allclose(segmentation_image(-1j * SERIES, times, modality="T2 mapping"), 1)
+    assert np.allclose(segmentation_image(-1j * SERIES, times, modality="T1 rho mapping"), 1)
     assert np.allclose(segmentation_image(SERIES, times[::-1], modality="T1 mapping post"), spread)
 
 
