@@ -1,6 +1,7 @@
-"""In which of the 16 AHA segments does a point of the left ventricle's wall lie?
+"""In which of the AHA segments does a point of the left ventricle's wall lie?
 
-Cerqueira et al., doi 10.1161/hc0402.102975; the apex (17) is not in short-axis slices and gets no segment.
+Cerqueira et al., doi 10.1161/hc0402.102975. Segment 17 is the muscle below the cavity, so no point of a short-axis ring
+lies in it.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ Array = NDArray[np.float64]
 Level = Literal["basal", "mid", "apical"]
 
 SEGMENTS: Final = range(1, 17)
+APEX: Final = 17
 #: first segment of each level; basal and mid have six sectors of 60 degrees, apical four of 90
 FIRST: Final[dict[Level, int]] = {"basal": 1, "mid": 7, "apical": 13}
 
@@ -29,6 +31,8 @@ class Axes:
 @dataclass(frozen=True)
 class WallPoints:
     """Points on the endocardium `(n, 3)` in world mm with wall thickness, weight and AHA segment (0: none).
+
+    Where the apex is visible one point is the lower end of the cavity: segment 17, weight 0.
 
     `level_of_slice` holds the slices measured, `excluded` the others that hold left ventricle and why they were not.
     """

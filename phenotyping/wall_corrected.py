@@ -1,8 +1,9 @@
-"""How thick is the wall, measured between sub-pixel contours and along the wall's own normal?
+"""How thick is the wall, measured between sub-pixel contours and through the slices?
 
-What differs from the UK Biobank's convention: sub-pixel contours of the smoothed masks (not pixel centers), distance to
-the contour (not its nearest sample), the inclination of the wall to the slice, septum from the two RV insertion points,
-base and apex from the anatomy, slices without a closed ring of myocardium left out.
+What differs from the UK Biobank's convention: contours that run between the pixel centers (contours.py), distance to
+the outer surface in 3-D (wall_surface.py) instead of to the nearest contour sample in the plane, septum from the two
+RV insertion points, base and apex from the anatomy, slices without a closed ring of myocardium left out, and segment
+17 where slices show the muscle below the cavity.
 """
 
 from dataclasses import dataclass
@@ -11,22 +12,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.measure import find_contours
 
 from cohort.records import MeasurementFailed
 from phenotyping import aha
+from phenotyping.contours import even, subpixel_contour
 from phenotyping.labels import LV, MYOCARDIUM, RV, Labels, base_is_low
+from phenotyping.wall_surface import Contour, Surface
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-#: standard deviation of the smoothing of masks, pixels: removes the stair steps
-SMOOTHING_PIXELS: Final = 1.0
-AREA_BISECTIONS: Final = 9
-#: distance of the points on the endocardium, pixels
-STEP_PIXELS: Final = 0.5
+#: distance of the points on the endocardium, mm
+STEP_MM: Final = 0.75
 #: smaller cavities give no contour worth the name
 MIN_CAVITY_PIXELS: Final = 10
+#: the thickness at a point is the mean over this length of endocardium around it. A maximum of values that scatter
+#: lies above the maximum of their means; what remains of the stair steps scatters over two or three pixels
+ARC_MM: Final = 9.0
 #: the RV touches the epicardium within this many pixels (its pixel centers lie half a pixel from the contour)
 TOUCH_PIXELS: Final = 1.5
 #: the septum as seen from the LV center; other arcs are broken segmentations
@@ -35,18 +37,57 @@ SEPTUM_DEGREES: Final = (20.0, 200.0)
 
 @dataclass(frozen=True)
 class _Ring:
-    """The two contours of a slice, `(n, 2)` in index units, the endocardial one evenly spaced."""
+    """A slice with cavity: its two contours `(n, 2)` in index units; the endocardial one is evenly spaced."""
 
     z: int
     endo: Array
     epi: Array
-    wall_radius_mm: float
+
+
+@dataclass(frozen=True)
+class _Stack:
+    """All contours of the left ventricle; `caps` are outer contours of slices with muscle but no cavity."""
+
+    rings: list[_Ring]
+    caps: dict[int, Array]
+    excluded: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """The plane of the slices in mm: index units to (x, y) along its axes and z along its normal, and back."""
+
+    origin: Array
+    basis: Array
+    scale: Array
+
+    @classmethod
+    def of(cls, affine: Array) -> "_Plane":
+        pixel = np.linalg.norm(affine[:3, :2], axis=0)
+        axes = affine[:3, :2] / pixel
+        normal = np.cross(axes[:, 0], axes[:, 1])
+        basis = np.column_stack([axes, normal / np.linalg.norm(normal)])
+        return cls(affine[:3, 3], basis, np.linalg.solve(basis, affine[:3, :3]))
+
+    @property
+    def pitch_mm(self) -> float:
+        """Signed distance of slices along the normal."""
+        return float(self.scale[2, 2])
+
+    def contour(self, points: Array, z: int) -> Contour:
+        """A contour in index units of slice ``z``."""
+        at = np.column_stack([points, np.full(len(points), float(z))]) @ self.scale.T
+        return Contour(float(at[0, 2]), at[:, :2])
+
+    def world(self, point: Array) -> Array:
+        """World position of a point (x, y, z) in mm of the plane."""
+        return np.asarray(self.basis @ point + self.origin)
 
 
 def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
     """Thickness along the endocardium of a label volume `(x, y, z)`; weights are lengths, so means are by length.
 
-    Without an RV there are no segments (all 0), which `notes` says; the global values are still good.
+    Without an RV there are no segments but the apex (all 0), which `notes` says; the global values are still good.
 
     Raises
     ------
@@ -54,7 +95,8 @@ def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
         Without left ventricle, or without any slice with a closed ring.
     """
     pixel = np.linalg.norm(affine[:3, :2], axis=0)
-    rings, excluded = _rings(labels_xyz, pixel)
+    stack = _contours(labels_xyz, pixel)
+    rings, excluded = stack.rings, dict(stack.excluded)
     if not rings:
         why = f" ({next(iter(excluded.values()))})" if excluded else ""
         raise MeasurementFailed(f"no slice with a closed ring of myocardium around the left ventricle{why}")
@@ -62,44 +104,51 @@ def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
     level_of_slice = dict(zip(from_base, aha.levels(len(from_base)), strict=True))
     septum, septum_note = _septum_direction(labels_xyz, rings, affine, level_of_slice)
     frame = None if septum is None else aha.axes(septum, to_base)
-    cosines = _cosines(rings, float(np.linalg.norm(affine[:3, 2])))
+    plane = _Plane.of(affine)
+    down = -1 if float(to_base @ affine[:3, 2]) > 0 else 1
+    surface, capped = _outer_surface(stack, from_base, plane, down, excluded)
     points, thickness, weight, segment = [], [], [], []
-    for ring, cosine in zip(rings, cosines, strict=True):
-        endo_mm = ring.endo * pixel
+    for ring in rings:
         world = _world(ring.endo, affine, ring.z)
+        endo = plane.contour(ring.endo, ring.z)
+        length = np.linalg.norm(np.diff(endo.points, axis=0, append=endo.points[:1]), axis=1).sum()
         points.append(world)
-        thickness.append(distance_to_contour(endo_mm, ring.epi * pixel) * cosine)
-        length = np.linalg.norm(np.diff(endo_mm, axis=0, append=endo_mm[:1]), axis=1).sum()
+        thickness.append(_running_mean(surface.distance(endo), length))
         weight.append(np.full(len(world), length / len(world)))
         none = np.zeros(len(world), np.int8)
         level = level_of_slice[ring.z]
         segment.append(none if frame is None else aha.segments(world, world.mean(axis=0), frame=frame, level=level))
+    apex = surface.cavity_tip() if capped else None
+    if apex is not None:
+        points.append(plane.world(apex[0])[None])
+        thickness.append(np.array([apex[1]]))
+        weight.append(np.zeros(1))
+        segment.append(np.full(1, aha.APEX, np.int8))
     return aha.WallPoints(
         np.concatenate(points), np.concatenate(thickness), np.concatenate(weight), np.concatenate(segment),
         frame, level_of_slice, excluded, tuple(note for note in (base_note, septum_note) if note),
     )  # fmt: skip
 
 
-def distance_to_contour(points: Array, contour: Array) -> Array:
-    """Distance of points `(n, 2)` to the nearest place on a closed polygon `(m, 2)`."""
-    start = contour
-    edge = np.roll(contour, -1, axis=0) - start
-    length2 = np.maximum(np.sum(edge**2, axis=1), 1e-12)
-    offset = points[:, None, :] - start
-    along = np.clip(np.sum(offset * edge, axis=2) / length2, 0, 1)
-    return np.sqrt(np.min(np.sum((offset - along[..., None] * edge) ** 2, axis=2), axis=1))
+def _running_mean(thickness: Array, length_mm: float) -> Array:
+    """Mean over `ARC_MM` around each of evenly spaced points of a closed contour."""
+    n = len(thickness)
+    half = min(round(ARC_MM / 2 * n / length_mm), (n - 1) // 2)
+    return np.asarray(ndimage.uniform_filter1d(thickness, 2 * half + 1, mode="wrap"))
 
 
 # --- contours ------------------------------------------------------------------------------------------------------
 
 
-def _rings(labels: Labels, pixel: Array) -> tuple[list[_Ring], dict[int, str]]:
-    rings, excluded = [], {}
+def _contours(labels: Labels, pixel: Array) -> _Stack:
+    rings: list[_Ring] = []
+    solid: dict[int, Mask] = {}
+    excluded: dict[int, str] = {}
     for z in range(labels.shape[2]):
         image = labels[:, :, z]
         if not (image == LV).any():
             if (image == MYOCARDIUM).any():
-                excluded[z] = f"slice {z}: myocardium without LV cavity"
+                solid[z] = _largest(ndimage.binary_fill_holes(image == MYOCARDIUM))
             continue
         endo = closed_cavity(image)
         if np.count_nonzero(endo) < MIN_CAVITY_PIXELS:
@@ -111,10 +160,10 @@ def _rings(labels: Labels, pixel: Array) -> tuple[list[_Ring], dict[int, str]]:
         if not is_ring_closed(image, endo):
             excluded[z] = f"slice {z}: the ring of myocardium is open"
             continue
-        radius = (np.sqrt(endo.sum() / np.pi) + np.sqrt(epi.sum() / np.pi)) / 2
-        size = float(np.sqrt(np.prod(pixel)))
-        rings.append(_Ring(z, _even(_subpixel(endo)), _subpixel(epi), float(radius) * size))
-    return rings, excluded
+        endo_contour = even(subpixel_contour(endo, pixel) * pixel, STEP_MM) / pixel
+        rings.append(_Ring(z, endo_contour, subpixel_contour(epi, pixel)))
+    caps = {z: subpixel_contour(mask, pixel) for z, mask in solid.items() if mask.sum() >= MIN_CAVITY_PIXELS}
+    return _Stack(rings, caps, excluded)
 
 
 def closed_cavity(image: Labels) -> Mask:
@@ -134,42 +183,12 @@ def is_ring_closed(image: Labels, endo: Mask) -> bool:
     return bool(inside[endo].all())
 
 
-def _subpixel(mask: Mask) -> Array:
-    """Contour `(n, 2)` of the smoothed mask at the level that keeps the mask's area; index units, not closed by a copy.
-
-    Smoothing alone would draw a circle of radius R inward by sigma^2 / 2R, the cavity more than the wall's outside.
-    """
-    margin = 4
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    corner = np.array([rows[0], columns[0]]) - margin
-    cut = np.pad(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], margin).astype(np.float64)
-    area = float(cut.sum())
-    soft = ndimage.gaussian_filter(cut, SMOOTHING_PIXELS)
-    low, high = 0.1, 0.9
-    for _ in range(AREA_BISECTIONS):
-        level = (low + high) / 2
-        contour = _longest_contour(soft, level)
-        low, high = (level, high) if _enclosed(contour) > area else (low, level)
-    return contour + corner
-
-
-def _longest_contour(soft: Array, level: float) -> Array:
-    contours = find_contours(soft, level)
-    return np.asarray(max(contours, key=len))[:-1] if contours else np.zeros((0, 2))
-
-
-def _enclosed(contour: Array) -> float:
-    x, y = contour.T
-    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
-
-
-def _even(contour: Array) -> Array:
-    """The same closed contour with points about `STEP_PIXELS` apart."""
-    closed = np.concatenate([contour, contour[:1]])
-    arc = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
-    n = max(int(np.ceil(arc[-1] / STEP_PIXELS)), 16)
-    at = np.arange(n) * arc[-1] / n
-    return np.stack([np.interp(at, arc, closed[:, k]) for k in (0, 1)], axis=1)
+def _largest(mask: Mask) -> Mask:
+    parts, _ = ndimage.label(mask)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    largest: Mask = parts == np.argmax(sizes)
+    return largest
 
 
 def _world(contour: Array, affine: Array, z: float) -> Array:
@@ -177,16 +196,28 @@ def _world(contour: Array, affine: Array, z: float) -> Array:
     return np.asarray((homogeneous @ affine.T)[:, :3])
 
 
-def _cosines(rings: list[_Ring], pitch_mm: float) -> Array:
-    """Cosine of the wall's inclination to the slice axis, from the change of the mid-wall radius between slices.
+# --- the outer surface ---------------------------------------------------------------------------------------------
 
-    A slice cuts an inclined wall obliquely, so that in the plane it looks thicker by 1 / cosine.
+
+def _outer_surface(
+    stack: _Stack, from_base: list[int], plane: _Plane, down: int, excluded: dict[int, str]
+) -> tuple[Surface, bool]:
+    """The epicardium through all slices, and whether slices show the muscle below the cavity.
+
+    Slices with muscle but without cavity count where they follow the last cavity without a gap; others are named in
+    ``excluded``.
     """
-    if len(rings) < 2:
-        return np.ones(len(rings))
-    position = np.array([ring.z for ring in rings]) * pitch_mm
-    slope = np.gradient(np.array([ring.wall_radius_mm for ring in rings]), position)
-    return np.asarray(1 / np.sqrt(1 + slope**2))
+    below, z = [], from_base[-1] + down
+    while z in stack.caps:
+        below.append(z)
+        z += down
+    for other in sorted(stack.caps.keys() - set(below)):
+        excluded[other] = f"slice {other}: myocardium without LV cavity, not next to the apex"
+    by_slice = {ring.z: ring for ring in stack.rings}
+    endo = [plane.contour(by_slice[z].endo, z) for z in from_base]
+    epi = [plane.contour(by_slice[z].epi, z) for z in from_base]
+    epi += [plane.contour(stack.caps[z], z) for z in below]
+    return Surface(endo, epi, pitch_mm=down * plane.pitch_mm), bool(below)
 
 
 # --- anatomy -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,10 @@ _METHODS: Final = {"ukbb": ukbb_points, "corrected": corrected_points}
 
 @dataclass(frozen=True)
 class WallThickness:
-    """Mean and maximum wall thickness in mm by AHA segment (1 to 16; NaN for a segment without points) and of all.
+    """Mean and maximum wall thickness in mm by AHA segment (NaN for a segment without points) and of all rings.
+
+    Segments are 1 to 16, with `corrected` also 17, which has one value where slices show the muscle below the cavity;
+    global values are without it.
 
     `slices_used` run from base to apex; `excluded` holds the slices left out with the reason.
     """
@@ -51,7 +54,8 @@ def wall_thickness(labels_xyz: Labels, affine: NDArray[np.float64], *, conventio
         `(4, 4)`, voxel index to world, mm.
     convention
         `ukbb`: pixel contours, distance in the plane to the nearest point, base by the affine.
-        `corrected`: sub-pixel contours, distance along the wall's normal, base and septum by the anatomy.
+        `corrected`: sub-pixel contours, distance in 3-D to the outer surface, base and septum by the anatomy. The
+        maximum is that of means over 6 mm of endocardium.
 
     Raises
     ------
@@ -104,18 +108,20 @@ def thickness_of_frame(
 
 
 def _summary(wall: aha.WallPoints, convention: Convention) -> WallThickness:
+    around = wall.segment != aha.APEX
     mean_mm, max_mm = {}, {}
-    for segment in aha.SEGMENTS:
+    for segment in (*aha.SEGMENTS, aha.APEX) if convention == "corrected" else aha.SEGMENTS:
         inside = wall.segment == segment
         values, weights = wall.thickness_mm[inside], wall.weight[inside]
-        mean_mm[segment] = float(np.average(values, weights=weights)) if values.size else float("nan")
-        max_mm[segment] = float(values.max()) if values.size else float("nan")
+        at_all = values.size > 0
+        mean_mm[segment] = float(np.average(values, weights=weights if weights.any() else None)) if at_all else np.nan
+        max_mm[segment] = float(values.max()) if at_all else np.nan
     return WallThickness(
         convention=convention,
         mean_mm=mean_mm,
         max_mm=max_mm,
-        global_mean_mm=float(np.average(wall.thickness_mm, weights=wall.weight)),
-        global_max_mm=float(wall.thickness_mm.max()),
+        global_mean_mm=float(np.average(wall.thickness_mm[around], weights=wall.weight[around])),
+        global_max_mm=float(wall.thickness_mm[around].max()),
         slices_used=tuple(wall.level_of_slice),
         excluded=wall.excluded,
         axes=wall.frame,
