@@ -64,7 +64,7 @@ def cine_picture(
         axes.set_xlabel("frame", fontsize=8)
         axes.set_ylabel("mL", fontsize=8)
         axes.tick_params(labelsize=7)
-        axes.legend(fontsize=7, loc="lower right")
+        axes.legend(fontsize=7, loc="lower center")
     _save(figure, path, title)
 
 
