@@ -30,6 +30,8 @@ UNITS = {
     "TSL": "ms",
     "FlipAngle": "degree",
     "HeartRate": "bpm",
+    "Height": "cm",
+    "Weight": "kg",
 }
 # which header row holds the times of a series, by the beginning of the file's name; longest beginning first
 TIME_KEYS = {"T1rho": ("TSL", "TE"), "T1map": ("TI",), "T2smap": ("TE",), "T2map": ("TE",)}

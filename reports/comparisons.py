@@ -37,7 +37,7 @@ def verdict(context: Context) -> list[Block]:
         return [said, text_block(NO_COMPARISON)]
     grid = _grid(context, rows, context.arms, caption="Verdict for each measurement and accelerated reconstruction")
     key = [[v, tables.VERDICT_LABELS[v], words] for v, words in context.texts["verdicts"].items()]
-    notes: Block = {"kind": "list", "title": "To read with it", "items": _notes(context), "folded": False}
+    notes: Block = {"kind": "list", "title": "To read with it", "items": _notes(context, rows), "folded": False}
     return [said, {"kind": "verdict_key", "items": key}, grid, notes]
 
 
@@ -49,7 +49,7 @@ def agreement(context: Context) -> list[Block]:
     legend = context.pictures.add(figures.key(context.centers), suffix=".svg")
     alt = "Key: a color and a shape for each center; the lines and bands of the plots"
     blocks: list[Block] = [{"kind": "plot_key", "name": legend, "alt": alt}]
-    blocks += [_bland_altman_block(context, phenotype, rows) for phenotype in in_order([p for p, _ in rows])]
+    blocks += [_bland_altman_block(context, phenotype, rows) for phenotype in context.judged([p for p, _ in rows])]
     return [*blocks, table_block("agreement-table", _agreement_table(context, rows), pdf=False)]
 
 
@@ -66,7 +66,7 @@ def truth(context: Context) -> list[Block]:
             "margins": context.margins(p),
             "rows": {a["arm"]: rows[p, a["arm"]] for a in arms if (p, a["arm"]) in rows},
         }
-        for p in in_order([p for p, _ in rows])
+        for p in context.judged([p for p, _ in rows])
     ]
     labels, methods = [tables.arm_label(a) for a in arms], [a["method"] for a in arms]
     plot = figures.against_truth(panels, arms=[a["arm"] for a in arms], labels=labels, methods=methods)
@@ -86,7 +86,7 @@ def centers(context: Context) -> list[Block]:
     if not stored:
         return [text_block("No results by center.")]
     pooled = context.agreement("fully_sampled")
-    blocks = [_forest_block(context, p, stored, pooled) for p in in_order([r["phenotype"] for r in stored])]
+    blocks = [_forest_block(context, p, stored, pooled) for p in context.judged([r["phenotype"] for r in stored])]
     between = _between_table(context, pooled)
     if between.rows:
         blocks.append(table_block("between-table", between, pdf=False))
@@ -96,8 +96,14 @@ def centers(context: Context) -> list[Block]:
     return blocks
 
 
-def _notes(context: Context) -> list[str]:
-    return [str(note) for note in context.results["study"].get("notes") or []]
+def _notes(context: Context, rows: Entries) -> list[str]:
+    notes = [str(note) for note in context.results["study"].get("notes") or []]
+    measured = in_order([p for p, _ in rows])
+    described = [p for p in measured if p not in context.judged(measured)]
+    if described:
+        names = ", ".join(tables.symbol(p) for p in described)
+        notes.append(f"Without margins in the plan, so without a verdict, but in the table of agreement: {names}.")
+    return notes
 
 
 def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *, caption: str) -> Block:
@@ -108,7 +114,7 @@ def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *,
     ]
     shown = [a for _, group in by_method(arms) for a in group]
     lines = []
-    for phenotype in in_order([p for p, _ in rows]):
+    for phenotype in context.judged([p for p, _ in rows]):
         margins = context.margins(phenotype) or {}
         known = margins.get("bias") and margins.get("limits")
         lines.append(

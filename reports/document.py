@@ -64,6 +64,11 @@ class Context:
         found: Mapping[str, Any] | None = self.results["plan"]["margins"].get(phenotype)
         return found
 
+    def judged(self, phenotypes: Sequence[str]) -> list[str]:
+        """Those that the plan gave margins, in order; all where it gave none: what else is measured stands in tables only."""
+        ordered = in_order(phenotypes)
+        return [p for p in ordered if self.margins(p)] or ordered
+
     def agreement(self, against: str) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Entries of ``agreement`` by phenotype and arm."""
         return {(r["phenotype"], r["arm"]): r for r in self.results["agreement"] if r["against"] == against}

@@ -35,7 +35,14 @@ PATTERN_LABELS = {
 VERDICT_LABELS = {"shown": "Shown", "bias only": "Bias only", "not shown": "Not shown", "too few": "Too few"}
 REFERENCE_LABELS = {"fully_sampled": "fully sampled", "truth": "truth"}
 # digits after the point, chosen so that the last one is well below the margins proposed for the unit
-DECIMALS_BY_UNIT = {"mL": 1, "ml": 1, "%": 1, "points": 1, "L/min": 2, "g": 1, "mm": 2, "ms": 1, "dB": 2}
+DECIMALS_BY_UNIT = {"mL": 1, "ml": 1, "%": 1, "points": 1, "L/min": 2, "g": 1, "mm": 2, "ms": 1, "dB": 2} | {
+    "mL/m²": 1,
+    "g/m²": 1,
+    "L/min/m²": 2,
+    "mL/s": 0,
+    "1/min": 0,
+    "m²": 2,
+}
 DECIMALS_WITHOUT_UNIT = 3
 DECIMALS_BY_NAME = {"nmse": 4, "heart_nmse": 4}
 SMALLEST_P = 0.001

@@ -111,6 +111,8 @@ def simulate_patient(
         thickness_mm=pitch,
         pitch_mm=pitch,
         readout_oversampling=receiver.readout_oversampling,
+        height_cm=patient.height_cm,
+        weight_kg=patient.weight_kg,
     )
     return write_scan(
         folder,

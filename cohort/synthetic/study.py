@@ -296,6 +296,8 @@ def header(
         readout_oversampling=center.receiver.readout_oversampling,
         frame_time_ms=60_000 / rate / n_frames if rate else None,
         heart_rate_bpm=rate,
+        height_cm=round(patient.height_cm, 1) if patient else None,
+        weight_kg=round(patient.weight_kg, 1) if patient else None,
     )
 
 

@@ -235,8 +235,8 @@ def write_truth(
 
 
 def _function(lv: Array, rv: Array, es: int, mass_g: float, heart_rate_bpm: float) -> dict[str, float]:
-    """Phenotypes of function from the volumes at the frames; NaN where there is no cavity."""
-    values = {"lv_mass_g": mass_g}
+    """Phenotypes of function from the volumes at the frames; NaN where there is no cavity. Muscle keeps its volume."""
+    values = {"lv_mass_g": mass_g, "lv_mass_es_g": mass_g, "heart_rate_bpm": heart_rate_bpm}
     for side, volume in (("lv", lv), ("rv", rv)):
         edv, esv = float(volume[0]), float(volume[es])
         values |= {

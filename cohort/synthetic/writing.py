@@ -107,6 +107,8 @@ def header_rows(
     readout_oversampling: int,
     frame_time_ms: float | None = None,
     heart_rate_bpm: float | None = None,
+    height_cm: float | None = None,
+    weight_kg: float | None = None,
 ) -> dict[str, object]:
     """Rows of ``*_info.csv`` with the parameter names of CMRxRecon; ``Simulated`` marks that no patient was scanned."""
     return {
@@ -123,6 +125,8 @@ def header_rows(
         "ReadOutOversample": readout_oversampling,
         "TR(ms)": frame_time_ms,
         "HeartRate(bpm)": heart_rate_bpm,
+        "Height(cm)": height_cm,
+        "Weight(kg)": weight_kg,
         "Simulated": simulated,
     }
 
