@@ -19,9 +19,10 @@ from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measure_map import HEART_MARGIN_MM, MAP_NAME, measure_map
 from flows.measured_values import Measured, Value, failed, row_of, with_geometry, with_warning
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
+from phenotyping.overlap import dice
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 6
+MEASUREMENT_VERSION = 7
 QUALITY_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "nmse": "nmse"}
 HEART_NAMES = {"psnr": "heart_psnr_db", "ssim": "heart_ssim"}
 DICE_NAMES = {"dice_lv": 1, "dice_myocardium": 2, "dice_rv": 3}
@@ -183,15 +184,17 @@ def overlap_values(labels: NDArray[np.uint8], reference: Reference) -> list[Valu
     cavity = (truth == DICE_NAMES["dice_lv"]).sum(axis=(1, 2, 3))
     frames = sorted({int(cavity.argmax()), int(cavity.argmin())})
     return [
-        Value(name, float(np.mean([dice(labels[f] == label, truth[f] == label) for f in frames])))
+        mean_dice(name, [dice(labels[f] == label, truth[f] == label) for f in frames])
         for name, label in DICE_NAMES.items()
     ]
 
 
-def dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """2 |A and B| / (|A| + |B|); 1 where both are empty."""
-    total = int(one.sum() + other.sum())
-    return 2 * int((one & other).sum()) / total if total else 1.0
+def mean_dice(name: str, scores: list[float | None]) -> Value:
+    """Mean over the frames in which either has the structure."""
+    known = [score for score in scores if score is not None]
+    if not known:
+        return failed([name], "neither the labels nor the truth have the structure")[0]
+    return Value(name, float(np.mean(known)))
 
 
 def truth_rows(job: ScanJob, names: list[str]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from flows.config import REFERENCE, Arm, ValidationConfig
 from flows.reliability import reliability_entry, slice_reliability
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
-from phenotyping.topology import repair
+from phenotyping.topology import Repair, repair
 from recon.acquired_region import AcquiredRegion, Survey
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.cardiomm.encoders import encoder_from_folder
@@ -37,7 +37,7 @@ from recon.inference import network_of, pick_device
 from recon.reliability_model import SHIPPED_MODELS
 
 RECONSTRUCTION_VERSION = 4
-SEGMENTATION_VERSION = 4
+SEGMENTATION_VERSION = 5
 # rows of the header that the measurements need
 KEPT_INFO = ("Simulated", "HeartRate", "Height", "Weight")
 
@@ -396,15 +396,20 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
             repaired = ""
             if config.segmentation.topology_repair:
                 mended = repair(labels, spacing_mm=spacing)
-                labels, repaired = mended.labels, "; ".join(f.reason for f in mended.findings if f.status != "pass")
+                labels, repaired = mended.labels, told(mended)
         except (CardioValError, ValueError) as problem:
             arms[name] = {"status": "failed", "reason": one_line(problem)}
             continue
         path = job.folder / f"{name}_labels.nii.gz"
-        write_labels(path, labels, spacing_mm=spacing, sidecar={"scan": job.label, "arm": name})
+        write_labels(path, labels, spacing_mm=spacing, sidecar={"scan": job.label, "arm": name, "repaired": repaired})
         files.append(path)
         arms[name] = {"status": "ok", "reason": "", "labels": path.name, "repaired": repaired}
     return write_manifest(manifest, key=key, files=files, content={"arms": arms})
+
+
+def told(mended: Repair) -> str:
+    """What was changed in the labels, in words; empty where nothing was."""
+    return "; ".join(f.reason for f in mended.findings if f.status != "pass") if mended.n_changed else ""
 
 
 def upright(array: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from cohort.records import ConfigProblem, UnreadableFile
 from flows.config import Reconstruction, ValidationConfig
-from flows.measure import dice, planned
+from flows.measure import mean_dice, planned
 from flows.measured_values import Value, middle_slice, row_of
 from flows.stages import readout_oversampling, text_encoder, upright, upright_spacing
 
@@ -50,12 +50,10 @@ def test_missing_text_encoder_is_a_configuration_problem(tmp_path: Path) -> None
         text_encoder(config)
 
 
-def test_dice_laws(rng: np.random.Generator) -> None:
-    a, b = rng.random((2, 6, 6)) > 0.5
-    assert dice(a, a) == 1
-    assert dice(a, ~a) == 0
-    assert dice(a, b) == dice(b, a)
-    assert dice(np.zeros_like(a), np.zeros_like(a)) == 1
+def test_dice_is_averaged_over_the_frames_that_have_the_structure() -> None:
+    assert mean_dice("dice_rv", [0.8, None, 0.6]).value == pytest.approx(0.7)
+    nowhere = mean_dice("dice_rv", [None, None])
+    assert (nowhere.status, nowhere.reason) == ("failed", "neither the labels nor the truth have the structure")
 
 
 def test_cardiac_output_is_planned_only_for_whole_cycles() -> None:
