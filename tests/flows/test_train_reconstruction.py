@@ -154,7 +154,7 @@ def test_wrong_options_are_one_error(wrong: dict[str, Any], message: str) -> Non
 
 
 def test_a_missing_clip_folder_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigProblem, match="clip.*config.json: no such file"):
+    with pytest.raises(ConfigProblem, match=r"clip.*config\.json: no such file"):
         text_encoder(tmp_path / "clip")
     assert text_encoder(None) is None
 
