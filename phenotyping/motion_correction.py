@@ -34,7 +34,7 @@ class MotionOptions:
     Attributes
     ----------
     deformable
-        Refine the rigid motion of each image by a B-spline deformation.
+        Refine the rigid motion of each image by a B-spline deformation, where the residual falls by `min_gain` more.
     knots_mm
         Distance of the B-spline's control points.
     deformable_rounds
@@ -57,7 +57,7 @@ class MotionCorrection:
     Displacements are those between an image and the common position of all, over the region and all images, mm;
     `shift_mm` `(times, 2)` is each image's mean (y, x) displacement in the region. `residual_before` and
     `residual_after` are means of the fit's residual SD in the region, in the unit of the signal. `kept` tells whether
-    the correction was applied; `reason` why not.
+    the correction was applied, `deformed` whether rigid motion was not enough; `reason` why it was not applied.
     """
 
     series: Array
@@ -68,6 +68,7 @@ class MotionCorrection:
     residual_before: float
     residual_after: float
     kept: bool
+    deformed: bool
     reason: str = ""
 
 
@@ -113,9 +114,18 @@ def correct_motion(
     rows, columns = _box(region, spacing_mm)
     part, inside = images[:, rows, columns], region[rows, columns]
     scale = float(np.percentile(part, 99)) or 1.0
-    transforms = _register(part / scale, times, curve, inside, spacing_mm, options)
-    moved = np.stack([_resampled(image, spacing_mm, tx) for image, tx in zip(part, transforms, strict=True)])
-    before, after = _residual(part, times, curve, inside), _residual(moved, times, curve, inside)
+    near = np.asarray(ndimage.distance_transform_edt(~inside, sampling=spacing_mm) <= MARGIN_MM)
+    before = _residual(part, times, curve, inside)
+    transforms = _rigid(part / scale, times, curve, near, spacing_mm)
+    moved = _all_resampled(part, spacing_mm, transforms)
+    after, deformed = _residual(moved, times, curve, inside), False
+    if options.deformable:
+        bent = _deformed(part / scale, times, curve, near, spacing_mm, transforms, options)
+        other = _all_resampled(part, spacing_mm, bent)
+        residual = _residual(other, times, curve, inside)
+        deformed = residual < (1 - options.min_gain) * after
+        if deformed:
+            transforms, moved, after = bent, other, residual
     fields = np.stack([_displacement(tx, part[0].shape, spacing_mm) for tx in transforms])
     length = np.linalg.norm(fields, axis=-1)[:, inside]
     found = MotionCorrection(
@@ -127,6 +137,7 @@ def correct_motion(
         residual_before=before,
         residual_after=after,
         kept=after < (1 - options.min_gain) * before,
+        deformed=deformed,
     )
     if not found.kept:
         change = 100 * (after / before - 1) if before > 0 else 0.0
@@ -140,31 +151,42 @@ def correct_motion(
 # --- registration --------------------------------------------------------------------------------------------------
 
 
-def _register(
-    images: Array, times: Array, curve: Curve, inside: Mask, spacing_mm: tuple[float, float], options: MotionOptions
-) -> list[Any]:
-    """One transform an image, from the common position to the image: rigid motion, then deformation."""
+def _rigid(images: Array, times: Array, curve: Curve, near: Mask, spacing_mm: tuple[float, float]) -> list[Any]:
+    """One rigid transform an image, from the common position to the image."""
     sitk = _simpleitk()
-    near = np.asarray(ndimage.distance_transform_edt(~inside, sampling=spacing_mm) <= MARGIN_MM)
-    moving = [_image(image, spacing_mm) for image in images]
-    rigid: list[Any] = []
+    reference = _image(images[0], spacing_mm)
+    center = reference.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in images.shape[:0:-1]])
+    transforms = []
     for turn, down, right in rigid_motion(images, times, curve=curve, mask=near, spacing_mm=spacing_mm):
         transform = sitk.Euler2DTransform()
-        transform.SetCenter(
-            moving[0].TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in images.shape[:0:-1]])
-        )
+        transform.SetCenter(center)
         transform.SetAngle(float(turn))
         transform.SetTranslation((float(right), float(down)))
-        rigid.append(transform)
+        transforms.append(transform)
+    return transforms
+
+
+def _deformed(
+    images: Array,
+    times: Array,
+    curve: Curve,
+    near: Mask,
+    spacing_mm: tuple[float, float],
+    rigid: list[Any],
+    options: MotionOptions,
+) -> list[Any]:
+    """Rigid motion and a deformation an image."""
+    moving = [_image(image, spacing_mm) for image in images]
     bent: list[Any] = [None] * len(moving)
-    for _ in range(options.deformable_rounds if options.deformable else 0):
-        both = [_composite(tx, spline) for tx, spline in zip(rigid, bent, strict=True)]
-        current = np.stack([_resampled(image, spacing_mm, tx) for image, tx in zip(images, both, strict=True)])
-        expected, usable = synthetic_series(current, times, curve)
+    both = list(rigid)
+    for _ in range(options.deformable_rounds):
+        expected, usable = synthetic_series(_all_resampled(images, spacing_mm, both), times, curve)
         mask = _image((usable & near).astype(np.uint8), spacing_mm, kind=np.uint8)
         for i, image in enumerate(moving):
             bent[i] = _fit_spline(_image(expected[i], spacing_mm), image, mask, rigid[i], bent[i], options.knots_mm)
-    return [_composite(tx, spline) for tx, spline in zip(rigid, bent, strict=True)]
+        # the deformation comes first: x -> rigid(spline(x))
+        both = [_simpleitk().CompositeTransform([tx, spline]) for tx, spline in zip(rigid, bent, strict=True)]
+    return both
 
 
 def _fit_spline(fixed: Any, moving: Any, mask: Any, rigid: Any, begin: Any, knots_mm: float) -> Any:
@@ -193,13 +215,6 @@ def _method(mask: Any) -> Any:
     method.SetMetricFixedMask(mask)
     method.SetInterpolator(_simpleitk().sitkLinear)
     return method
-
-
-def _composite(rigid: Any, spline: Any) -> Any:
-    """Deformation first, then rigid motion: x -> rigid(spline(x))."""
-    if spline is None:
-        return rigid
-    return _simpleitk().CompositeTransform([rigid, spline])
 
 
 # --- what the fit expects ------------------------------------------------------------------------------------------
@@ -261,6 +276,10 @@ def _image(array: NDArray[Any], spacing_mm: tuple[float, float], *, kind: Any = 
     image = _simpleitk().GetImageFromArray(np.ascontiguousarray(array, dtype=kind))
     image.SetSpacing((float(spacing_mm[1]), float(spacing_mm[0])))
     return image
+
+
+def _all_resampled(images: Array, spacing_mm: tuple[float, float], transforms: list[Any]) -> Array:
+    return np.stack([_resampled(image, spacing_mm, tx) for image, tx in zip(images, transforms, strict=True)])
 
 
 def _resampled(image: Array, spacing_mm: tuple[float, float], transform: Any) -> Array:

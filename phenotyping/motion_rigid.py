@@ -20,15 +20,16 @@ Mask = NDArray[np.bool_]
 Curve = Literal["recovery", "decay"]
 
 #: widths of the smoothing in pixels, from coarse to fine: a step reaches about as far as the images are smooth
-LEVELS_PX: Final = (3.0, 1.5, 0.75)
-STEPS: Final = 8
-LARGEST_STEP_PX: Final = 2.0
+LEVELS_PX: Final = (4.0, 2.0, 1.0, 0.75)
+STEPS: Final = 15
+LARGEST_STEP_PX: Final = 1.0
 #: further than a heart moves between breath-held beats: such an image was lost, and stays where it was
 LARGEST_MM: Final = 20.0
 SETTLED_PX: Final = 0.01
-DAMPING: Final = 1e-3
-#: plausible B / A
-RATIO_RANGE: Final = (1.5, 2.2)
+#: keeps an image whose contrast tells little (near the null) from running away
+DAMPING: Final = 0.05
+#: plausible B / A, see `phenotyping.fit_quality.RATIO_RANGE`
+RATIO_RANGE: Final = (1.5, 2.6)
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
     """
     n, shape = len(images), images.shape[1:]
     motion = np.zeros((n, 3))
+    efficiency = inversion_efficiency(images[:, mask].T, times) if curve == "recovery" else None
     where = np.argwhere(mask).astype(np.float64)
     middle = (np.array(shape) - 1) / 2
     pixel = np.array(spacing_mm)
@@ -71,10 +73,10 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
         slopes = np.stack([np.gradient(image, *spacing_mm) for image in smooth])
         damping, cost, before = DAMPING, np.inf, motion
         for _ in range(STEPS):
-            now, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)
+            now, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)
             if now > cost:  # back, and a shorter step from there
                 motion, damping = before, 30 * damping
-                _, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)
+                _, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)
             else:
                 cost, before, damping = now, motion, max(DAMPING, damping / 3)
             limit = LARGEST_STEP_PX * float(pixel.min())
@@ -86,7 +88,7 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
             motion = motion - motion.mean(axis=0)
             if np.abs(step * [reach, 1, 1]).max() < SETTLED_PX * pixel.min():
                 break
-        if _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)[0] > cost:
+        if _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)[0] > cost:
             motion = before
     return motion
 
@@ -101,6 +103,7 @@ def _step(
     middle: Array,
     pixel: Array,
     damping: float,
+    efficiency: float | None,
 ) -> tuple[float, Array]:
     """Mean squared residual, and the damped Gauss-Newton step of all motions, `(n_times, 3)`."""
     n = len(images)
@@ -113,7 +116,7 @@ def _step(
         samples[:, i] = _at(images[i], place)
         down, right = _at(slopes[i, 0], place), _at(slopes[i, 1], place)
         moved[:, i] = np.column_stack([down * turned[:, 1] - right * turned[:, 0], down, right])
-    fit = fitted_curve(samples, times, curve)
+    fit = fitted_curve(samples, times, curve, efficiency=efficiency)
     if not fit.usable.any():
         return float("inf"), np.zeros((n, 3))
     jacobian = fit.signs[:, :, None] * moved[fit.usable]
@@ -131,12 +134,14 @@ def _step(
     return float((residual**2).mean()), step
 
 
-def fitted_curve(samples: Array, times: Array, curve: Curve) -> CurveFit:
-    """Fit every row of `samples` `(pixels, n_times)` and give what motion correction needs of it."""
+def fitted_curve(samples: Array, times: Array, curve: Curve, *, efficiency: float | None = None) -> CurveFit:
+    """Fit every row of `samples` `(pixels, n_times)` and give what motion correction needs of it.
+
+    `efficiency` is that of the inversion, None to find it here (`inversion_efficiency`).
+    """
     if curve == "recovery":
-        recovery = fit_inversion_recovery(
-            samples, times, look_locker=False, efficiency=inversion_efficiency(samples, times)
-        )
+        known = inversion_efficiency(samples, times) if efficiency is None else efficiency
+        recovery = fit_inversion_recovery(samples, times, look_locker=False, efficiency=known)
         usable = recovery.status == FitStatus.OK
         rank = np.argsort(np.argsort(times, kind="stable"), kind="stable")
         signs = np.where(rank < recovery.n_inverted[usable, None], -1.0, 1.0)

@@ -31,7 +31,7 @@ def test_ratio_outside_its_range_is_flagged_and_refused_only_on_request() -> Non
     assert quality.ratio_plausible is not None
     assert not quality.ratio_plausible
     assert quality.accepted
-    assert fit_quality(fit, QualityLimits(ratio_range=(1.5, 2.2))).refused == {"B/A out of range": 1}
+    assert fit_quality(fit, QualityLimits(ratio_range=(1.5, 2.6))).refused == {"B/A out of range": 1}
 
 
 def test_bound_hits_and_uncertain_pixels(rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from cohort.records import MeasurementFailed
 from phenotyping.motion_correction import MotionOptions, correct_motion
+from phenotyping.motion_rigid import inversion_efficiency
 from phenotyping.relaxometry import fit_decay, fit_inversion_recovery
 
 TIMES_MS = np.array([100.0, 180, 1000, 1080, 1900, 1980, 2900, 3800])
@@ -67,6 +68,12 @@ def test_same_input_same_output(rng: np.random.Generator) -> None:
     assert np.array_equal(one.series, other.series)
 
 
+@pytest.mark.parametrize("ratio", [1.7, 2.0, 2.45])
+def test_one_ratio_for_all_pixels(rng: np.random.Generator, ratio: float) -> None:
+    signal = np.abs(1 - ratio * np.exp(-TIMES_MS / rng.uniform(400, 1800, (300, 1))) + rng.normal(0, 0.01, (300, 8)))
+    assert 2 * inversion_efficiency(signal, TIMES_MS) == pytest.approx(ratio, rel=0.02)
+
+
 # --- closed form: known motion -----------------------------------------------------------------------------------
 
 
@@ -104,6 +111,8 @@ def test_deformation_takes_back_what_rigid_motion_cannot(rng: np.random.Generato
         for options in (RIGID, MotionOptions())
     )
     assert bent.kept
+    assert bent.deformed
+    assert not rigid.deformed
     assert bent.residual_after < 0.5 * rigid.residual_after
     rim = (np.hypot(Y, X) < 16) & (np.hypot(Y, X) > 12)
     error = [
