@@ -16,7 +16,7 @@ from flows.stages import one_line, upright, upright_spacing
 from phenotyping.basal_apical import CountingRules
 from phenotyping.body_size import INDEXED, body_surface_area_m2
 from phenotyping.cycle import MIN_FRAMES_FOR_CURVE, find_cycle
-from phenotyping.quality_control import overall, quality_control
+from phenotyping.quality_control import Finding, quality_control
 from phenotyping.volume_curve import MIN_FRAMES_FOR_RATES
 from phenotyping.volumes import VentricularVolumes, measure_volumes
 from phenotyping.wall_thickness import thickness_of_frame
@@ -111,7 +111,7 @@ def measure_cine(
     # what was not planned is not missing
     volumes = replace(volumes, reasons={name: why for name, why in volumes.reasons.items() if name in names})
     findings = quality_control(labels, spacing_mm=spacing, volumes=volumes)
-    warning = "" if overall(findings) == "pass" else "; ".join(f.reason for f in findings if f.status != "pass")
+    warning = in_short(findings)
     values = [volume_value(volumes, name, warning) for name in names if hasattr(volumes, name)]
     size, indices = indexed(values, names, recon=recon, options=options)
     values += indices
@@ -137,8 +137,17 @@ def measure_cine(
         for phase, frame in (("ED", volumes.ed_frame), ("ES", volumes.es_frame))
         for z in [at.get(phase, middle)]
     ]
-    facts = {name: value for name, value in asdict(volumes).items() if name in FACTS}
+    facts: dict[str, Any] = {name: value for name, value in asdict(volumes).items() if name in FACTS}
+    facts["quality_control"] = [
+        {"check": f.check, "status": f.status, "reason": f.reason} for f in findings if f.status != "pass"
+    ]
     return Measured(tuple(values), tuple(pictures), {**facts, "slice_order": order_found(volumes), **size, **segments})
+
+
+def in_short(findings: Sequence[Finding]) -> str:
+    """Which checks object, for the rows; places and numbers stand once, among the facts of the scan."""
+    words = [f"{f.check} ({f.status})" for f in findings if f.status != "pass"]
+    return f"quality control: {', '.join(words)}" if words else ""
 
 
 def indexed(
