@@ -62,7 +62,6 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
     """
     n, shape = len(images), images.shape[1:]
     motion = np.zeros((n, 3))
-    efficiency = inversion_efficiency(images[:, mask].T, times) if curve == "recovery" else None
     where = np.argwhere(mask).astype(np.float64)
     middle = (np.array(shape) - 1) / 2
     pixel = np.array(spacing_mm)
@@ -73,10 +72,10 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
         slopes = np.stack([np.gradient(image, *spacing_mm) for image in smooth])
         damping, cost, before = DAMPING, np.inf, motion
         for _ in range(STEPS):
-            now, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)
+            now, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)
             if now > cost:  # back, and a shorter step from there
                 motion, damping = before, 30 * damping
-                _, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)
+                _, step = _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)
             else:
                 cost, before, damping = now, motion, max(DAMPING, damping / 3)
             limit = LARGEST_STEP_PX * float(pixel.min())
@@ -88,7 +87,7 @@ def rigid_motion(images: Array, times: Array, *, curve: Curve, mask: Mask, spaci
             motion = motion - motion.mean(axis=0)
             if np.abs(step * [reach, 1, 1]).max() < SETTLED_PX * pixel.min():
                 break
-        if _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping, efficiency)[0] > cost:
+        if _step(smooth, slopes, motion, times, curve, arm, middle, pixel, damping)[0] > cost:
             motion = before
     return motion
 
@@ -103,7 +102,6 @@ def _step(
     middle: Array,
     pixel: Array,
     damping: float,
-    efficiency: float | None,
 ) -> tuple[float, Array]:
     """Mean squared residual, and the damped Gauss-Newton step of all motions, `(n_times, 3)`."""
     n = len(images)
@@ -116,7 +114,7 @@ def _step(
         samples[:, i] = _at(images[i], place)
         down, right = _at(slopes[i, 0], place), _at(slopes[i, 1], place)
         moved[:, i] = np.column_stack([down * turned[:, 1] - right * turned[:, 0], down, right])
-    fit = fitted_curve(samples, times, curve, efficiency=efficiency)
+    fit = fitted_curve(samples, times, curve)
     if not fit.usable.any():
         return float("inf"), np.zeros((n, 3))
     jacobian = fit.signs[:, :, None] * moved[fit.usable]
@@ -134,13 +132,11 @@ def _step(
     return float((residual**2).mean()), step
 
 
-def fitted_curve(samples: Array, times: Array, curve: Curve, *, efficiency: float | None = None) -> CurveFit:
-    """Fit every row of `samples` `(pixels, n_times)` and give what motion correction needs of it.
-
-    `efficiency` is that of the inversion, None to find it here (`inversion_efficiency`).
-    """
+def fitted_curve(samples: Array, times: Array, curve: Curve) -> CurveFit:
+    """Fit every row of `samples` `(pixels, n_times)` and give what motion correction needs of it."""
     if curve == "recovery":
-        known = inversion_efficiency(samples, times) if efficiency is None else efficiency
+        # found anew at every alignment: that of images not yet aligned is wrong, and sends some of them astray
+        known = inversion_efficiency(samples, times)
         recovery = fit_inversion_recovery(samples, times, look_locker=False, efficiency=known)
         usable = recovery.status == FitStatus.OK
         rank = np.argsort(np.argsort(times, kind="stable"), kind="stable")
