@@ -36,7 +36,7 @@ SEPTUM_DEGREES: Final = (20.0, 200.0)
 
 
 @dataclass(frozen=True)
-class _Ring:
+class Ring:
     """A slice with cavity: its two contours `(n, 2)` in index units; the endocardial one is evenly spaced."""
 
     z: int
@@ -48,7 +48,7 @@ class _Ring:
 class _Stack:
     """All contours of the left ventricle; `caps` are outer contours of slices with muscle but no cavity."""
 
-    rings: list[_Ring]
+    rings: list[Ring]
     caps: dict[int, Array]
     excluded: dict[int, str]
 
@@ -84,6 +84,73 @@ class _Plane:
         return np.asarray(self.basis @ point + self.origin)
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """The left ventricle of a label volume: its contours, which end is the base, and where the septum lies.
+
+    Attributes
+    ----------
+    stack
+        All contours.
+    from_base
+        Slices with a closed ring, from base to apex.
+    down
+        1 if the apex is at high slice numbers, else -1.
+    frame
+        None without an RV beside the left ventricle.
+    notes
+        What could not be told.
+    affine
+        Of the volume.
+    """
+
+    stack: _Stack
+    from_base: list[int]
+    down: int
+    frame: aha.Axes | None
+    notes: tuple[str, ...]
+    affine: Array
+
+    @property
+    def level_of_slice(self) -> dict[int, aha.Level]:
+        """Slices from base to apex with their level."""
+        return dict(zip(self.from_base, aha.levels(len(self.from_base)), strict=True))
+
+    def ring(self, z: int) -> Ring:
+        """The contours of one slice of `from_base`."""
+        return next(ring for ring in self.stack.rings if ring.z == z)
+
+    def world(self, points: Array, z: int) -> Array:
+        """World positions `(n, 3)` of points `(n, 2)` in index units of a slice."""
+        return _world(points, self.affine, z)
+
+
+def left_ventricle(labels_xyz: Labels, affine: Array) -> Anatomy:
+    """Find contours, base, apex and septum of a label volume `(x, y, z)`.
+
+    Raises
+    ------
+    MeasurementFailed
+        Without left ventricle, or without any slice with a closed ring.
+    """
+    stack = _contours(labels_xyz, np.linalg.norm(affine[:3, :2], axis=0))
+    rings, excluded = stack.rings, stack.excluded
+    if not rings:
+        why = f" ({next(iter(excluded.values()))})" if excluded else ""
+        raise MeasurementFailed(f"no slice with a closed ring of myocardium around the left ventricle{why}")
+    from_base, to_base, base_note = _base_first(labels_xyz, [ring.z for ring in rings], affine)
+    level_of_slice = dict(zip(from_base, aha.levels(len(from_base)), strict=True))
+    septum, septum_note = _septum_direction(labels_xyz, rings, affine, level_of_slice)
+    return Anatomy(
+        stack=stack,
+        from_base=from_base,
+        down=-1 if float(to_base @ affine[:3, 2]) > 0 else 1,
+        frame=None if septum is None else aha.axes(septum, to_base),
+        notes=tuple(note for note in (base_note, septum_note) if note),
+        affine=affine,
+    )
+
+
 def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
     """Thickness along the endocardium of a label volume `(x, y, z)`; weights are lengths, so means are by length.
 
@@ -92,23 +159,15 @@ def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
     Raises
     ------
     MeasurementFailed
-        Without left ventricle, or without any slice with a closed ring.
+        As `left_ventricle`.
     """
-    pixel = np.linalg.norm(affine[:3, :2], axis=0)
-    stack = _contours(labels_xyz, pixel)
-    rings, excluded = stack.rings, dict(stack.excluded)
-    if not rings:
-        why = f" ({next(iter(excluded.values()))})" if excluded else ""
-        raise MeasurementFailed(f"no slice with a closed ring of myocardium around the left ventricle{why}")
-    from_base, to_base, base_note = _base_first(labels_xyz, [ring.z for ring in rings], affine)
-    level_of_slice = dict(zip(from_base, aha.levels(len(from_base)), strict=True))
-    septum, septum_note = _septum_direction(labels_xyz, rings, affine, level_of_slice)
-    frame = None if septum is None else aha.axes(septum, to_base)
+    anatomy = left_ventricle(labels_xyz, affine)
+    stack, frame, level_of_slice = anatomy.stack, anatomy.frame, anatomy.level_of_slice
+    excluded = dict(stack.excluded)
     plane = _Plane.of(affine)
-    down = -1 if float(to_base @ affine[:3, 2]) > 0 else 1
-    surface, capped = _outer_surface(stack, from_base, plane, down, excluded)
+    surface, capped = _outer_surface(stack, anatomy.from_base, plane, anatomy.down, excluded)
     points, thickness, weight, segment = [], [], [], []
-    for ring in rings:
+    for ring in stack.rings:
         world = _world(ring.endo, affine, ring.z)
         endo = plane.contour(ring.endo, ring.z)
         length = np.linalg.norm(np.diff(endo.points, axis=0, append=endo.points[:1]), axis=1).sum()
@@ -126,7 +185,7 @@ def corrected_points(labels_xyz: Labels, affine: Array) -> aha.WallPoints:
         segment.append(np.full(1, aha.APEX, np.int8))
     return aha.WallPoints(
         np.concatenate(points), np.concatenate(thickness), np.concatenate(weight), np.concatenate(segment),
-        frame, level_of_slice, excluded, tuple(note for note in (base_note, septum_note) if note),
+        frame, level_of_slice, excluded, anatomy.notes,
     )  # fmt: skip
 
 
@@ -141,7 +200,7 @@ def _running_mean(thickness: Array, length_mm: float) -> Array:
 
 
 def _contours(labels: Labels, pixel: Array) -> _Stack:
-    rings: list[_Ring] = []
+    rings: list[Ring] = []
     solid: dict[int, Mask] = {}
     excluded: dict[int, str] = {}
     for z in range(labels.shape[2]):
@@ -161,7 +220,7 @@ def _contours(labels: Labels, pixel: Array) -> _Stack:
             excluded[z] = f"slice {z}: the ring of myocardium is open"
             continue
         endo_contour = even(subpixel_contour(endo, pixel) * pixel, STEP_MM) / pixel
-        rings.append(_Ring(z, endo_contour, subpixel_contour(epi, pixel)))
+        rings.append(Ring(z, endo_contour, subpixel_contour(epi, pixel)))
     caps = {z: subpixel_contour(mask, pixel) for z, mask in solid.items() if mask.sum() >= MIN_CAVITY_PIXELS}
     return _Stack(rings, caps, excluded)
 
@@ -233,7 +292,7 @@ def _base_first(labels: Labels, slices: list[int], affine: Array) -> tuple[list[
 
 
 def _septum_direction(
-    labels: Labels, rings: list[_Ring], affine: Array, level_of_slice: dict[int, aha.Level]
+    labels: Labels, rings: list[Ring], affine: Array, level_of_slice: dict[int, aha.Level]
 ) -> tuple[Array | None, str]:
     """Unit direction from the LV center to the middle of the septum, mean over the basal and mid slices with an RV."""
     found = []
@@ -249,7 +308,7 @@ def _septum_direction(
     return mean / np.linalg.norm(mean), ""
 
 
-def _septum_in_slice(rv: Mask, ring: _Ring, affine: Array) -> Array | None:
+def _septum_in_slice(rv: Mask, ring: Ring, affine: Array) -> Array | None:
     if not rv.any():
         return None
     distance = ndimage.map_coordinates(ndimage.distance_transform_edt(~rv), ring.epi.T, order=1, mode="nearest")

@@ -101,10 +101,14 @@ def thickness_of_frame(
     if labels.ndim != 3:
         raise MeasurementFailed(f"labels of one frame must be (slices, y, x), got shape {labels.shape}")
     checked_voxel_ml(spacing_mm)
+    return wall_thickness(labels.transpose(2, 1, 0), frame_affine(labels, spacing_mm), convention=convention)
+
+
+def frame_affine(labels: Labels, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Affine of ``labels.transpose(2, 1, 0)`` for labels `(slices, y, x)`, as `thickness_of_frame` builds the world."""
     pitch, dy, dx = spacing_mm
     to_base = 1.0 if base_is_low(labels) is False else -1.0
-    affine = np.diag([dx, dy, to_base * pitch, 1.0])
-    return wall_thickness(labels.transpose(2, 1, 0), affine, convention=convention)
+    return np.diag([dx, dy, to_base * pitch, 1.0])
 
 
 def _summary(wall: aha.WallPoints, convention: Convention) -> WallThickness:
