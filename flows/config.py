@@ -126,6 +126,8 @@ class Phenotyping:
         ``auto``, ``retrospective`` or ``prospective``: whether frames cover the cycle, see ``phenotyping.cycle``.
     body_surface
         Formula by which indices are made: ``mosteller`` or ``dubois``.
+    motion_correction
+        Align the images of each mapping slice before the fit; what moved is among the facts of the scan.
     """
 
     lv_slices: LvSlices = "half_ring"
@@ -135,6 +137,7 @@ class Phenotyping:
     rv_phases: RvPhases = "lv"
     gating: Gating = "auto"
     body_surface: Formula = "mosteller"
+    motion_correction: bool = False
 
     def __post_init__(self) -> None:
         for name, words in (

@@ -11,7 +11,7 @@ from stats.resampling import bootstrap_mean
 
 IMAGE_QUALITY = ("psnr_db", "ssim", "nmse", "heart_psnr_db", "heart_ssim", "heart_nmse")
 OVERLAP = ("dice_lv", "dice_myocardium", "dice_rv")
-FIELD_DEPENDENT = ("t1_ms", "t2_ms", "t1rho_ms")
+FIELD_DEPENDENT = ("t1_ms", "t2_ms", "t1rho_ms", "septal_t1_ms", "septal_t2_ms", "septal_t1rho_ms")
 FULLY_SAMPLED, TRUTH = "fully_sampled", "truth"
 SCAN_KEY = ["center", "patient", "scan", "modality"]
 

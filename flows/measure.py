@@ -16,17 +16,19 @@ from cohort.records import CardioValError
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, ValidationConfig
 from flows.measure_cine import measure_cine, planned_of_cine
-from flows.measure_map import HEART_MARGIN_MM, MAP_NAME, measure_map
+from flows.measure_map import HEART_MARGIN_MM, measure_map, planned_of_map
 from flows.measured_values import Measured, Value, failed, row_of, with_geometry, with_warning
 from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
 from phenotyping.overlap import dice
 from recon.metrics import heart_box, heart_scores, official_scores
 
-MEASUREMENT_VERSION = 7
+MEASUREMENT_VERSION = 8
 QUALITY_NAMES = {"psnr": "psnr_db", "ssim": "ssim", "nmse": "nmse"}
 HEART_NAMES = {"psnr": "heart_psnr_db", "ssim": "heart_ssim"}
 DICE_NAMES = {"dice_lv": 1, "dice_myocardium": 2, "dice_rv": 3}
 TRUTH = "truth"
+# methods that join coils by the root of the sum of squares, which lifts the noise floor
+ROOT_SUM_OF_SQUARES = (REFERENCE.method, "zero_filled")
 
 
 def planned(
@@ -39,7 +41,7 @@ def planned(
     """Phenotypes that a scan of this modality should give; `recon`, its record, tells what the header knows."""
     if modality == CINE:
         return planned_of_cine(n_frames=n_frames, recon=recon, options=config.phenotypes if config else None)
-    return [MAP_NAME[modality]] if modality in MAP_NAME else []
+    return planned_of_map(modality)
 
 
 def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, config: ValidationConfig) -> str:
@@ -150,7 +152,15 @@ def measure_arm(
         if job.modality == CINE:
             measured = measure_cine(image, labels, recon=recon, spacing=spacing, at=at, options=config.phenotypes)
         else:
-            measured = measure_map(job, image, labels, spacing=spacing, at=at)
+            measured = measure_map(
+                job,
+                image,
+                labels,
+                spacing=spacing,
+                at=at,
+                root_sum_of_squares=arm["method"] in ROOT_SUM_OF_SQUARES,
+                motion_correction=config.phenotypes.motion_correction,
+            )
     except (CardioValError, ValueError) as problem:
         return Measured((*values, *failed(names, one_line(problem))))
     of_labels = [*measured.values, *overlap_values(labels, reference)]

@@ -26,6 +26,7 @@ from flows.caching import is_complete, read_manifest, stage_key
 from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
 from flows.measure import measure_scan, measurement_key, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
+from flows.measure_map import MAP_NAME
 from flows.outcome import Failure, margins_of, write_results
 from flows.provenance import device_name, provenance
 from flows.shift import middle_slices, shift_rows
@@ -46,7 +47,7 @@ from prefect import flow, task
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-MAPPING = ("T1 mapping", "T2 mapping")
+MAPPING = tuple(MAP_NAME)
 SHORT_AXIS = "short-axis"
 RETRY_DELAY_S = 2
 Advance = Callable[[str, int, int, str], None]
