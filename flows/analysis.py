@@ -125,11 +125,7 @@ def _checked(measurements: pd.DataFrame) -> pd.DataFrame:
     value = pd.to_numeric(table["value"], errors="coerce").astype("float64")
     value = value.where(np.isfinite(value) & (table["status"] != "failed"))
     table["value"] = value
-    acceleration = table["acceleration"].astype("float64")
-    table["arm"] = [
-        method if method in (FULLY_SAMPLED, TRUTH) else f"{method}_{pattern}{r:g}"
-        for method, pattern, r in zip(table["method"], table["pattern"], acceleration, strict=True)
-    ]
+    table["arm"] = descriptions.arm_names(table)
     twice = table.duplicated([*SCAN_KEY, "arm", "phenotype"])
     if twice.any():
         row = table.loc[twice].iloc[0]

@@ -45,6 +45,14 @@ class Bootstrap:
     confidence: float
 
 
+def arm_names(table: pd.DataFrame) -> list[str]:
+    """Name of the arm of each row, as results.json has it: method, pattern and nominal acceleration."""
+    parts = zip(table["method"], table["pattern"], table["acceleration"].astype("float64"), strict=True)
+    return [
+        m if m in (FULLY_SAMPLED, TRUTH) else f"{m}_{pattern}{acceleration:g}" for m, pattern, acceleration in parts
+    ]
+
+
 def cohort(table: pd.DataFrame) -> dict[str, Any]:
     """Patients, scans, centers and diseases of the table."""
     named = [disease or "not stated" for disease in diseases(table).values()]

@@ -15,11 +15,14 @@ import tomli_w
 
 from cohort.atomic import replacing, write_text
 from cohort.phenotypes import VOCABULARY
-from flows.analysis import analyse
+from flows.analysis import analyse, plain
 from flows.caching import read_manifest
 from flows.config import REFERENCE, ValidationConfig
 from flows.margins import Margins, load_margins
+from flows.quality_findings import quality_findings
+from flows.segment_differences import segment_differences
 from flows.segment_values import write_segments
+from flows.tissue_values import normal_ranges, tissue_values
 from reports.study import write_study_report
 
 COLUMNS = [
@@ -97,7 +100,7 @@ def write_results(
     )
     with replacing(config.out / "measurements.parquet") as temporary:
         table.to_parquet(temporary, index=False)
-    write_segments(config.out, manifests)
+    segments = pd.read_parquet(write_segments(config.out, manifests))
     results = analyse(
         table,
         margins=margins_of(config),
@@ -120,6 +123,10 @@ def write_results(
         for f in results["failures"]
         if (f["center"], f["patient"], f["scan"]) not in whole
     ]
+    results["tissue_values"] = plain(tissue_values(table, scanners=scanners_of(catalogue)))
+    results["normal_ranges"] = plain(normal_ranges(results["tissue_values"]))
+    results["quality_control"] = quality_findings(manifests)
+    results["segments"] = segment_differences(segments)
     results["reliability"] = reliability_rows(manifests)
     results["shift"] = [dict(row) for row in shift]
     results["gallery"] = gallery(config, manifests, measured, results)
@@ -130,6 +137,12 @@ def write_results(
     write_run_record(config, facts)
     write_study_report(config.out, results)
     return results
+
+
+def scanners_of(catalogue: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """Model of the scanner of every scan, by center, patient and scan."""
+    names = [catalogue[key].fillna("").astype(str) for key in ("center", "patient", "stem", "scanner")]
+    return {(center, patient, scan): scanner for center, patient, scan, scanner in zip(*names, strict=True)}
 
 
 def reliability_rows(manifests: list[Path]) -> list[dict[str, Any]]:
