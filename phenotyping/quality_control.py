@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from cohort.records import MeasurementFailed
-from phenotyping.labels import LV, MYOCARDIUM, NAMES, RV, Labels, base_is_low, fitting_order, ringed_share
+from phenotyping.labels import LV, MYOCARDIUM, NAMES, RV, Labels, around_heart, base_is_low, fitting_order, ringed_share
 from phenotyping.phases import MAX_RATIO
 from phenotyping.volumes import VentricularVolumes, checked_voxel_ml
 from phenotyping.wall_corrected import closed_cavity, is_ring_closed
@@ -77,6 +77,7 @@ def quality_control(
     if labels.ndim != 4:
         raise MeasurementFailed(f"labels must be (frames, slices, y, x), got shape {labels.shape}")
     checked_voxel_ml(spacing_mm)
+    whole, labels = labels, around_heart(labels)
     findings = [
         _everywhere("tissues present", _missing_tissue, labels),
         _everywhere("label order", _wrong_order, labels),
@@ -87,7 +88,7 @@ def quality_control(
         _everywhere("area falls to the apex", _area_profile, labels),
         _everywhere("slices contiguous", _missing_slices, labels),
         _everywhere("apex covered", _cut_apex, labels),
-        _everywhere("inside the image", _at_the_edge, labels),
+        _everywhere("inside the image", _at_the_edge, whole),
         _steady_in_time(labels),
         _present_in_time(labels),
     ]

@@ -179,3 +179,9 @@ def test_empty_labels_give_findings_not_errors() -> None:
 def test_wrong_rank_is_refused() -> None:
     with pytest.raises(MeasurementFailed, match="frames, slices, y, x"):
         quality_control(np.zeros((3, 16, 16), np.uint8), spacing_mm=SPACING)
+
+
+def test_findings_do_not_depend_on_the_field_of_view(series: np.ndarray) -> None:
+    sick = damaged(series, np.random.default_rng(5))
+    wide = np.pad(sick, ((0, 0), (0, 0), (30, 7), (11, 40)))
+    assert quality_control(wide, spacing_mm=SPACING) == quality_control(sick, spacing_mm=SPACING)
