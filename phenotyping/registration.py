@@ -2,7 +2,8 @@
 
 A B-spline deformation (Rueckert et al., doi 10.1109/42.796284) between two images of the same contrast: least squares of
 intensities, two resolutions, all pixels, one thread. The same images give the same deformation, bit by bit, whatever
-else the process does, so that calls may run side by side in threads.
+else the process does, so that calls may run side by side in threads: the optimizer is LBFGS2, because SimpleITK's LBFGSB
+keeps its state in variables that all threads share and gives wrong transforms there.
 """
 
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ class RegistrationOptions:
     """
 
     knots_mm: float = 14.0
-    iterations: int = 30
+    iterations: int = 10
 
 
-def prepared(image: NDArray[np.floating], *, spacing_mm: tuple[float, float]) -> sitk.Image:
-    """An image `(y, x)` for `deformation`: its place in mm of the array, pixels not needlessly fine."""
-    made = sitk.GetImageFromArray(np.ascontiguousarray(image, dtype=np.float32))
+def prepared(image: NDArray[np.floating], *, spacing_mm: tuple[float, float], white: float) -> sitk.Image:
+    """An image `(y, x)` for `deformation`: its place in mm of the array, pixels not needlessly fine.
+
+    Intensities become percent of ``white``: the optimizer stops where the gradient is small as a number.
+    """
+    made = sitk.GetImageFromArray(np.asarray(100 * image / white, dtype=np.float32))
     made.SetSpacing(spacing_mm[::-1])
     if min(spacing_mm) >= FINE_MM:
         return made
@@ -60,11 +64,8 @@ def deformation(fixed: sitk.Image, moving: sitk.Image, *, options: RegistrationO
     method.SetMetricSamplingStrategy(sitk.ImageRegistrationMethod.NONE)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetNumberOfThreads(1)
-    method.SetOptimizerAsLBFGSB(
-        gradientConvergenceTolerance=1e-6,
-        numberOfIterations=options.iterations,
-        maximumNumberOfCorrections=5,
-        costFunctionConvergenceFactor=1e7,
+    method.SetOptimizerAsLBFGS2(
+        solutionAccuracy=1e-5, numberOfIterations=options.iterations, hessianApproximateAccuracy=5
     )
     method.SetInitialTransform(transform, True)
     method.SetShrinkFactorsPerLevel([2, 1])

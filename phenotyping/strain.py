@@ -169,8 +169,8 @@ def _followed(
     """Contours of one slice `(frames, y, x)` through the beat; frame 0 is end-diastole."""
     rows, columns = _box(np.asarray(np.isin(labels, (LV, MYOCARDIUM)).any(axis=0)), spacing_mm)
     part = image[:, rows, columns]
-    scale = float(np.percentile(part, 99)) or 1.0
-    frames = [prepared(frame / scale, spacing_mm=spacing_mm) for frame in part]
+    white = float(np.percentile(part, 99)) or 1.0
+    frames = [prepared(frame, spacing_mm=spacing_mm, white=white) for frame in part]
     ring = anatomy.ring(z)
     corner = np.array([rows.start, columns.start])
     endo, epi = ((contour[:, ::-1] - corner) * spacing_mm for contour in (ring.endo, ring.epi))

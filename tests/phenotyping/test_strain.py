@@ -1,5 +1,6 @@
 """Is strain that of a heart whose motion is known, and none where nothing deforms?"""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_heart_that_moves_as_a_whole_does_not_deform() -> None:
 
 def test_registration_finds_a_known_shift_and_points_follow() -> None:
     image, _ = ring(shifts=[(0.0, 0.0), (1.5, -1.0)])
-    fixed, moving = (prepared(frame[0], spacing_mm=(2.0, 2.0)) for frame in image)
+    fixed, moving = (prepared(frame[0], spacing_mm=(2.0, 2.0), white=1.5) for frame in image)
     points = np.array([[72.0, 50.0], [50.0, 72.0], [72.0, 94.0]])
     moved = transported(points, deformation(fixed, moving, options=RegistrationOptions()))
     assert np.allclose(moved - points, [3.0, -2.0], atol=0.4)
@@ -62,7 +63,7 @@ def test_registration_finds_a_known_shift_and_points_follow() -> None:
 
 def test_fine_pixels_are_averaged_in_place() -> None:
     y, x = np.mgrid[:120, :100].astype(float)
-    made = prepared(2 * y + 3 * x, spacing_mm=(1.0, 0.8))
+    made = prepared(2 * y + 3 * x, spacing_mm=(1.0, 0.8), white=100.0)
     assert made.GetSpacing() == (1.8, 1.8)
     point = (40.0, 60.0)
     inside = sitk.Resample(made, [1, 1], sitk.Transform(), sitk.sitkLinear, point, (1.0, 1.0))
@@ -94,7 +95,7 @@ def tracked() -> tuple[StrainResult, Strain]:
 
 
 def test_strain_of_the_beating_phantom() -> None:
-    """Measured when written: circumferential within 0.6 points, radial within 5."""
+    """Measured when written: circumferential within 0.2 points, each contour within 0.8, radial within 5."""
     found, truth = tracked()
     assert truth.circumferential.min() < -20
     assert np.abs(found.circumferential_percent - truth.circumferential).max() < 1.5
@@ -157,6 +158,19 @@ def test_standard_slices_lie_at_quarters() -> None:
     assert standard_slices([0, 1, 2]) == {0: "basal", 1: "mid", 2: "apical"}
     assert standard_slices([4, 5]) == {4: "basal", 5: "apical"}
     assert standard_slices([4]) == {4: "mid"}
+
+
+def test_registrations_side_by_side_do_not_disturb_each_other() -> None:
+    """SimpleITK's LBFGSB does not hold this; the strain of a heart would depend on luck."""
+    _, image, _, _ = beating()
+    frames = [prepared(f, spacing_mm=(2.0, 2.0), white=1.0) for f in image[:, 0, 20:80, 20:80] / image.max()]
+
+    def parameters(k: int) -> tuple[float, ...]:
+        return tuple(deformation(frames[k], frames[k + 1], options=RegistrationOptions()).GetParameters())
+
+    alone = [parameters(k) for k in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(parameters, list(range(3)) * 2)) == alone * 2
 
 
 def test_without_a_closing_beat_frames_are_followed_one_way() -> None:
