@@ -8,7 +8,7 @@ blocks, so nothing here is HTML or Typst.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,11 @@ class Context:
         return sorted(known, key=lambda a: methods.index(a["method"]))
 
     @property
+    def all_arms(self) -> list[Mapping[str, Any]]:
+        """The fully sampled arm, where there is one, and the accelerated ones."""
+        return [*(a for a in self.results["arms"] if a["arm"] == "fully_sampled"), *self.arms]
+
+    @property
     def centers(self) -> list[str]:
         """Centers in the order that fixes their color and mark."""
         return list(dict.fromkeys(str(c["center"]) for c in self.results["cohort"]["centers"]))
@@ -84,6 +89,13 @@ def by_method(arms: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping
     """Arms grouped by method, in their order."""
     names = dict.fromkeys(a["method"] for a in arms)
     return [(m, [a for a in arms if a["method"] == m]) for m in names]
+
+
+def in_parts(arms: Sequence[Mapping[str, Any]], *, most: int = 8) -> Iterator[list[Mapping[str, Any]]]:
+    """So many arms as a page is wide; the first one, fully sampled, in each part."""
+    first, rest = arms[0], arms[1:]
+    for start in range(0, max(len(rest), 1), most - 1):
+        yield [first, *rest[start : start + most - 1]]
 
 
 def text_block(words: str) -> Block:

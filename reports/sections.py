@@ -9,7 +9,10 @@ from reports import figures, tables
 from reports.comparisons import agreement, centers, truth, verdict
 from reports.document import Block, Context, in_order, plots_block, table_block, text_block
 from reports.gallery import gallery_blocks
+from reports.label_quality import quality_control
+from reports.segments import segments
 from reports.tables import Cell, Row, Table
+from reports.tissue import tissue
 from reports.trust import reliability, shift
 
 
@@ -195,11 +198,14 @@ SECTIONS: dict[str, Callable[[Context], list[Block]]] = {
         verdict,
         agreement,
         gallery,
+        tissue,
         truth,
         centers,
+        segments,
         image_quality,
         reliability,
         shift,
+        quality_control,
         overlap,
         arms,
         cohort,

@@ -117,6 +117,55 @@ def gallery(folder: Path, rng: np.random.Generator, arms: list[dict[str, Any]]) 
     return entries
 
 
+def described(arms: list[dict[str, Any]]) -> dict[str, Any]:
+    """Tissue values with published ranges (one scanner has none), quality control, and segments of the wall."""
+    names = ["fully_sampled", *(a["arm"] for a in arms)]
+    tissue = [
+        {"phenotype": p, "center": c, "vendor": v, "scanner": "Model", "field_t": f, "arm": arm, "unit": "ms"}
+        | {"n": 4, "attempted": 5, "mean": 1000 + 100 * f, "sd": 33.3, "median": 1001 + 100 * f}
+        for p in ("t1_ms", "septal_t1_ms")
+        for c, v, f in CENTERS
+        for arm in names
+    ]
+    study = {"phenotype": "t1_ms", "field_t": 3.0, "sequence": "MOLLI", "scheme": "3(3)3(3)5", "vendor": "Philips"}
+    study |= {
+        "mean": 1052,
+        "sd": 23,
+        "unit": "ms",
+        "n": 102,
+        "source": "Dabir et al. 2014, doi 10.1186/s12968-014-0069-x",
+    }
+    ranges = [
+        {"phenotype": p, "field_t": f, "sequence": "MOLLI"}
+        | {"values": [study | {"low": 1007.0, "high": 1097.0}] if f == 3.0 else []}
+        | {"reason": "" if f == 3.0 else f"no verified normal values of T1 at {f:g} T"}
+        for p in ("t1_ms", "septal_t1_ms")
+        for _, _, f in CENTERS
+    ]
+    checks = [
+        {"check": check, "arm": arm, "pass": 18 - i, "warn": i, "fail": 1}
+        for check in ("closed ring", "one part")
+        for i, arm in enumerate(names)
+    ]
+    failed = {"center": "Center001", "patient": "P003", "scan": "cine_sax", "check": "closed ring"}
+    segments = [
+        {"quantity": "wall_thickness_mean", "unit": "mm", "arm": arm, "segment": segment, "sd": 0.5, "n": 20}
+        | ({"mean": 6 + 0.25 * segment} if arm == "fully_sampled" else {"difference": 0.05 * (segment - 8)})
+        for arm in names
+        for segment in range(1, 17)
+    ]
+    return {
+        "tissue_values": tissue,
+        "normal_ranges": ranges,
+        "quality_control": {
+            "arms": [{"arm": arm, "judged": 19, "not_judged": 1} for arm in names],
+            "checks": checks,
+            "failed": [failed | {"arm": names[1], "reason": "frame 0 slice 3: border without myocardium"}],
+        },
+        "segments": segments,
+    }
+
+
 def fake_results(
     folder: Path, *, methods: tuple[str, ...] = METHODS, phenotypes: tuple[str, ...] = tuple(PHENOTYPES)
 ) -> dict[str, Any]:
@@ -265,6 +314,7 @@ def fake_results(
             for center in ("Center001", "Center002")
             for measure, low, high in (("noise", -3.5, -1.5), ("mask_overlap", 0.8, None), ("text_novelty", None, 0.0))
         ],
+        **described(arms),
         "failures": [
             {
                 "center": "Center002",
