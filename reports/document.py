@@ -111,5 +111,6 @@ def table_block(identifier: str, table: Table, *, page: bool = True, pdf: bool =
 def plots_block(
     title: str, items: list[dict[str, Any]], *, folded: bool = False, pdf: bool = True, anchor: str = ""
 ) -> Block:
-    """Plots under one heading; ``items`` have ``name``, ``caption``, ``alt`` and perhaps ``method``."""
+    """Plots under one heading; ``items`` have ``name``, ``caption``, ``alt`` and perhaps ``method``; ``colored`` where colors
+    stand for numbers."""
     return {"kind": "plots", "title": title, "plots": items, "folded": folded, "pdf": pdf, "anchor": anchor}

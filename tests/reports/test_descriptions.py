@@ -4,15 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.document import Block
-from reports.study import study_document
+from reports.document import Block, Context, Pictures
+from reports.sections import SECTIONS
 
 Build = Callable[..., dict[str, Any]]
 
 
 def blocks_of(results: dict[str, Any], section: str, folder: Path) -> list[Block]:
-    document, _ = study_document(folder, results)
-    return next(s["blocks"] for s in document["sections"] if s["id"] == section)
+    return SECTIONS[section](Context(results=results, texts={}, run_dir=folder, pictures=Pictures()))
 
 
 def cells(block: Block) -> list[list[str]]:
@@ -60,6 +59,8 @@ def test_segments_are_named_and_signed(build_results: Build, tmp_path: Path) -> 
     tables = [b for b in blocks_of(results, "segments", tmp_path) if b["kind"] == "table"]
     rows = cells(tables[0])
     assert len(rows) == 16
+    (drawn,) = [b for b in blocks_of(results, "segments", tmp_path) if b["kind"] == "plots"]
+    assert [item["method"] for item in drawn["plots"]] == ["fully_sampled", "sense", "sense", "sense"]
     assert rows[0][:4] == ["1", "basal anterior", "6.25 ± 0.50 (20)", "−0.35 ± 0.50 (20)"]
     assert rows[15][1:4] == ["apical lateral", "10.00 ± 0.50 (20)", "+0.40 ± 0.50 (20)"]
     del results["segments"][0]["sd"]
