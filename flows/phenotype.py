@@ -16,6 +16,7 @@ from cohort.records import CardioValError, ConfigProblem, FileProblem, WeightsPr
 from flows.caching import read_manifest
 from flows.outcome import measurement_table, without_none
 from flows.phenotype_inputs import ImageSeries, find_images
+from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows
 from flows.phenotype_series import PhenotypeOptions, failed_rows, phenotype_series
 from flows.provenance import command, commit, device_name, version
 from flows.stages import one_line
@@ -29,11 +30,13 @@ SERIES_COLUMNS = ("patient", "series", "modality", "status", "reason", "first_fi
 
 @dataclass(frozen=True)
 class PhenotypeSummary:
-    """What a run found: the table of series, the measurements, and 0 or 3 for the shell."""
+    """What a run found: the table of series, the measurements, published values beside those of tissue, and 0 or 3 for the
+    shell."""
 
     folder: Path
     series: pd.DataFrame
     measurements: pd.DataFrame
+    normals: pd.DataFrame
     failures: pd.DataFrame
     exit_status: int
 
@@ -72,6 +75,7 @@ def phenotype(
     identity = model_identity(options.model_folder)
     series, problems = find_images(root, modality=modality, skip=out)
     wanted = [one for one in series if one.kind != "other"]
+    sequences: dict[str, str | None] = {}
     rows: list[dict[str, Any]] = []
     listed = {one.name: _listed(one, root, "skipped", one.reason) for one in series if one.kind == "other"}
     failures = [_file_failure(problem, root) for problem in problems]
@@ -81,6 +85,7 @@ def phenotype(
         try:
             manifest = read_manifest(phenotype_series(one, root, out / one.name, options))
             made, note, reason = manifest["rows"], manifest["facts"]["note"], ""
+            sequences[one.name] = manifest["facts"].get("sequence")
         except (ConfigProblem, WeightsProblem):  # the same for every series
             raise
         except (CardioValError, ValueError, RuntimeError, MemoryError) as problem:  # torch's errors are RuntimeErrors
@@ -99,6 +104,7 @@ def phenotype(
         folder=out,
         series=pd.DataFrame([listed[one.name] for one in series], columns=list(SERIES_COLUMNS)),
         measurements=table,
+        normals=pd.DataFrame(normal_rows(rows, sequences), columns=list(NORMAL_COLUMNS)),
         failures=pd.DataFrame(failures, columns=list(FAILURE_COLUMNS)),
         exit_status=SOME_FAILED if failures else 0,
     )
@@ -111,8 +117,9 @@ def _write(summary: PhenotypeSummary) -> None:
     out = summary.folder
     with replacing(out / "measurements.parquet") as temporary:
         summary.measurements.to_parquet(temporary, index=False)
-    for name in ("measurements", "failures", "series"):
-        write_text(out / f"{name}.csv", getattr(summary, name).to_csv(index=False, lineterminator="\n"))
+    tables = {"measurements": summary.measurements, "failures": summary.failures, "series": summary.series}
+    for name, table in {**tables, "normal_values": summary.normals}.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
 
 
 def _write_run(

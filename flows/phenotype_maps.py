@@ -1,37 +1,46 @@
-"""Which map does a mapping series give, and what is the myocardium's value in it?"""
+"""Which map does a mapping series give, and what are the myocardium's values in it?"""
 
+import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohort.phenotypes import VOCABULARY
 from cohort.records import CardioValError
-from flows.measured_values import Value, checked, failed
+from flows.measure_map import PARAMETER, facts_of, values_of
+from flows.measured_values import Value, failed
 from flows.phenotype_inputs import LoadedSeries
 from flows.stages import one_line
-from phenotyping.biomarkers import myocardial_t1, myocardial_t2
+from phenotyping.biomarkers import regional_values
+from phenotyping.labels import MYOCARDIUM
 from phenotyping.phase import restore_sign
 from phenotyping.relaxometry import fit_decay, fit_inversion_recovery, fit_saturation_recovery
 from phenotyping.shmolli import SCHEME, fit_shmolli
 
 SHORTEST_BEAT_MS: Final = 300.0
+#: words of a header to the names of cohort.normal_values; the first that fits
+SEQUENCES: Final = {"shmolli": "ShMOLLI", "sapphire": "SAPPHIRE", "molli": "MOLLI"}
 MAP_PHENOTYPE = {"T1 mapping": "t1_ms", "T2 mapping": "t2_ms", "T2* mapping": "t2star_ms"}
 
 
 @dataclass(frozen=True)
 class FittedMap:
-    """Time constant and its uncertainty, ms, (slices, y, x), NaN where the fit failed; `how` says which fit it was."""
+    """Time constant and its uncertainty, ms, and explained variance, (slices, y, x), NaN where the fit failed; `how` says
+    which fit it was, `sequence` what was scanned, None where the header and the times do not tell."""
 
     t_ms: NDArray[np.float64]
     sd_ms: NDArray[np.float64]
+    r2: NDArray[np.float64]
     how: str
+    sequence: str | None
 
 
 def planned_of_map(kind: str) -> list[str]:
-    """The phenotype of a mapping series, where there is one."""
-    return [name for name in [MAP_PHENOTYPE[kind]] if name in VOCABULARY]
+    """Phenotypes of a mapping series, where there are any: of the whole wall, and of the septum."""
+    name = MAP_PHENOTYPE[kind]
+    return [known for known in (name, f"septal_{name}") if known in VOCABULARY]
 
 
 def fit_map(series: LoadedSeries, kind: str) -> FittedMap:
@@ -47,24 +56,34 @@ def fit_map(series: LoadedSeries, kind: str) -> FittedMap:
     return FittedMap(
         t_ms=np.stack([part.t_ms for part in parts]),
         sd_ms=np.stack([part.sd_ms for part in parts]),
+        r2=np.stack([part.r2 for part in parts]),
         how=parts[0].how,
+        sequence=parts[0].sequence,
     )
 
 
-def map_values(fitted: FittedMap, labels: NDArray[np.uint8], series: LoadedSeries, kind: str) -> list[Value]:
-    """Median of the middle of the myocardial wall, or the reason why there is none."""
-    values = []
-    for name in planned_of_map(kind):
-        try:
-            if name == "t1_ms":
-                region = myocardial_t1(fitted.t_ms, labels, spacing_mm=series.spacing_mm, t1_sd_ms=fitted.sd_ms)
-            else:
-                # few samples: a single pixel's uncertainty is too rough to exclude pixels by
-                region = myocardial_t2(fitted.t_ms, labels, spacing_mm=series.spacing_mm)
-            values.append(checked(name, region.median_ms, region.reason))
-        except CardioValError as problem:
-            values += failed([name], one_line(problem))
-    return values
+def map_values(
+    fitted: FittedMap, labels: NDArray[np.uint8], series: LoadedSeries, kind: str
+) -> tuple[list[Value], dict[str, Any]]:
+    """Medians of the middle of the wall, all of it and the septum, or the reasons why there are none; among the facts those
+    of the AHA segments, with quartiles and pixels."""
+    names = planned_of_map(kind)
+    if not names:
+        return [], {}
+    # few samples of T2: a single pixel's uncertainty is too rough to exclude pixels by
+    sd = fitted.sd_ms if names[0] == "t1_ms" else None
+    try:
+        regions = regional_values(PARAMETER[names[0]], fitted.t_ms, labels, spacing_mm=series.spacing_mm, sd_ms=sd)
+    except CardioValError as problem:
+        return failed(names, one_line(problem)), {}
+    wall = fitted.r2[(labels == MYOCARDIUM) & np.isfinite(fitted.r2)]
+    return values_of(names[0], regions), facts_of(regions, median_r2=float(np.median(wall)) if wall.size else math.nan)
+
+
+def sequence_of(kind: str, words: str) -> str | None:
+    """The sequence by the words of the header (small letters), None where they do not name one."""
+    known = SEQUENCES if kind == "T1 mapping" else {"grase": "GraSE"} if kind == "T2 mapping" else {}
+    return next((name for word, name in known.items() if word in words), None)
 
 
 def _fit_slice(series: LoadedSeries, kind: str, z: int) -> FittedMap:
@@ -72,10 +91,12 @@ def _fit_slice(series: LoadedSeries, kind: str, z: int) -> FittedMap:
     times = np.asarray(series.times_ms)[:, z]
     if kind != "T1 mapping":
         decay = fit_decay(signal, times)
-        return FittedMap(decay.t_ms, decay.t_sd_ms, f"mono-exponential decay, {len(times)} times")
+        how = f"mono-exponential decay, {len(times)} times"
+        return FittedMap(decay.t_ms, decay.t_sd_ms, decay.r2, how, sequence_of(kind, series.words))
     if "sasha" in series.words:
         recovery = fit_saturation_recovery(signal, times)
-        return FittedMap(recovery.t1_ms, recovery.t1_sd_ms, f"saturation recovery, {len(times)} times")
+        how = f"saturation recovery, {len(times)} times"
+        return FittedMap(recovery.t1_ms, recovery.t1_sd_ms, recovery.r2, how, "SASHA")
     signed, polarity = series.phase is not None, "signs from the phase images"
     if series.phase is not None:
         turned = np.moveaxis(series.image[:, z] * np.exp(1j * series.phase[:, z]), 0, -1)
@@ -85,9 +106,11 @@ def _fit_slice(series: LoadedSeries, kind: str, z: int) -> FittedMap:
     if inversions(times) == list(SCHEME):
         rr_ms = float(np.median(np.diff(times[: SCHEME[0]])))
         fit = fit_shmolli(signal, times, rr_ms=rr_ms, signed=signed).fit
-        return FittedMap(fit.t1_ms, fit.t1_sd_ms, f"ShMOLLI, conditional on T1 and RR of {rr_ms:.0f} ms, {polarity}")
+        how = f"ShMOLLI, conditional on T1 and RR of {rr_ms:.0f} ms, {polarity}"
+        return FittedMap(fit.t1_ms, fit.t1_sd_ms, fit.r2, how, "ShMOLLI")
     fit = fit_inversion_recovery(signal, times, signed=signed)
-    return FittedMap(fit.t1_ms, fit.t1_sd_ms, f"Look-Locker inversion recovery, {len(times)} times, {polarity}")
+    how = f"Look-Locker inversion recovery, {len(times)} times, {polarity}"
+    return FittedMap(fit.t1_ms, fit.t1_sd_ms, fit.r2, how, sequence_of(kind, series.words))
 
 
 def inversions(times_ms: NDArray[np.floating]) -> list[int]:

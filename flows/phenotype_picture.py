@@ -1,7 +1,10 @@
-"""How do the labels of a series look on its images? One picture: slices at end diastole and end systole with the volume
-curves, or the map with the myocardium's contour."""
+"""How do the labels of a series look on its images? Slices at end diastole and end systole with the volume curves and a
+bull's-eye of the wall, or the map with the myocardium's contour."""
 
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from cohort.atomic import replacing
+from reports.bullseye import bullseye_png
 
 CONTOURS = ((1, "#E69F00", "LV cavity"), (2, "#56B4E9", "myocardium"), (3, "#00C08A", "RV cavity"))
 MOST_SLICES = 10
@@ -17,6 +21,7 @@ MARGIN_MM = 20.0
 WINDOW = (1.0, 99.5)  # percentiles of the part shown
 MAP_LIMITS_MS = {"T1 mapping": (0.0, 2000.0), "T2 mapping": (0.0, 120.0), "T2* mapping": (0.0, 60.0)}
 DPI = 100
+LINE_LENGTH, NOTE_INCHES = 125, 0.13
 
 
 def cine_picture(
@@ -77,10 +82,12 @@ def map_picture(
     spacing_mm: tuple[float, float, float],
     kind: str,
     title: str,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write, for each slice, the image that was segmented and the map, both with contours."""
+    """Write, for each slice, the image that was segmented and the map, both with contours; `notes` stand below, a line each."""
     slices = range(len(map_ms))
-    figure = Figure(figsize=(7.5, 3.2 * len(map_ms) + 0.3), dpi=DPI)
+    lines = [line for note in notes for line in wrap(note, LINE_LENGTH, subsequent_indent="    ")]
+    figure = Figure(figsize=(7.5, 3.2 * len(map_ms) + 0.3 + NOTE_INCHES * len(lines)), dpi=DPI)
     low, high = MAP_LIMITS_MS[kind]
     aspect = spacing_mm[1] / spacing_mm[2]
     for z in slices:
@@ -97,7 +104,19 @@ def map_picture(
             _draw_contours(axes, labels[z])
             axes.set_xticks([])
             axes.set_yticks([])
-    _save(figure, path, title)
+    _save(figure, path, title, lines)
+
+
+def thickness_picture(path: Path, mean_mm: Mapping[str, float | None], title: str) -> Path:
+    """Write a bull's-eye of the mean wall thickness at end diastole, by AHA segment."""
+    values = {int(segment): math.nan if value is None else value for segment, value in mean_mm.items()}
+    known = [value for value in values.values() if math.isfinite(value)]
+    low, high = (math.floor(min(known)), math.ceil(max(known))) if known else (0, 1)
+    words = f"{title}: mean wall thickness, end diastole"
+    content = bullseye_png(values, title=words, unit="mm", limits=(low, max(high, low + 1)))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
 
 
 def _shown_slices(labels: NDArray[np.uint8]) -> list[int]:
@@ -128,9 +147,12 @@ def _draw_contours(axes: Any, labels: NDArray[np.uint8]) -> None:
             axes.contour(mask.astype(float), levels=[0.5], colors=[color], linewidths=1.0)
 
 
-def _save(figure: Figure, path: Path, title: str) -> None:
+def _save(figure: Figure, path: Path, title: str, lines: Sequence[str] = ()) -> None:
     inches = figure.get_size_inches()[1]
     figure.suptitle(title, fontsize=9, y=1 - 0.04 / inches, va="top")
-    figure.tight_layout(pad=0.4, rect=(0, 0, 1, 1 - 0.22 / inches))
+    foot = NOTE_INCHES * len(lines) / inches
+    if lines:
+        figure.text(0.02, 0.03 / inches, "\n".join(lines), fontsize=7, va="bottom", linespacing=1.2)
+    figure.tight_layout(pad=0.4, rect=(0, foot, 1, 1 - 0.22 / inches))
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cohort.dicom_segmentation import Maker, write_segmentations
 from cohort.fingerprint import file_sha256
 from cohort.images import write_image, write_labels
+from cohort.phenotypes import VOCABULARY
 from cohort.records import CardioValError, ConfigProblem, Geometry
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import Phenotyping
@@ -18,14 +19,16 @@ from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measured_values import Value, failed, row_of
 from flows.phenotype_inputs import ImageSeries, LoadedSeries, load
 from flows.phenotype_maps import MAP_PHENOTYPE, fit_map, map_values, planned_of_map
-from flows.phenotype_picture import cine_picture, map_picture
+from flows.phenotype_normals import caption
+from flows.phenotype_picture import cine_picture, map_picture, thickness_picture
 from flows.provenance import version
 from flows.stages import one_line, upright, upright_spacing
+from flows.tissue_values import normals_of
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
 from phenotyping.nnunet_labels import LabelMap
 
-PHENOTYPE_VERSION = 1
+PHENOTYPE_VERSION = 2
 METHOD: Final = "images"
 
 
@@ -222,15 +225,18 @@ def _cine(
         curves_ml={"LV": facts["lv_curve_ml"], "RV": facts["rv_curve_ml"]} if facts else {},
         title=series.name,
     )
+    pictures = [picture]
+    if facts.get("wall_thickness_mean"):
+        pictures.append(thickness_picture(folder / "wall_thickness.png", facts["wall_thickness_mean"], series.name))
     facts |= {"frame_time_s": loaded.frame_time_s, "heart_rate_bpm": loaded.heart_rate_bpm}
-    return values, facts, [picture]
+    return values, facts, pictures
 
 
 def _map(
     series: ImageSeries, loaded: LoadedSeries, shown: NDArray[np.float32], labels: NDArray[np.uint8], folder: Path
 ) -> tuple[list[Value], dict[str, Any], list[Path]]:
     fitted = fit_map(loaded, series.kind)
-    values = map_values(fitted, labels, loaded, series.kind)
+    values, regions = map_values(fitted, labels, loaded, series.kind)
     name = MAP_PHENOTYPE[series.kind].removesuffix("_ms")
     path, picture = folder / f"{name}_map.nii.gz", folder / "picture.png"
     write_image(
@@ -241,6 +247,24 @@ def _map(
         allow_nan=True,
         affine=loaded.affine,
     )
-    map_picture(picture, shown, fitted.t_ms, labels, spacing_mm=loaded.spacing_mm, kind=series.kind, title=series.name)
-    facts = {"fit": fitted.how, "times_ms": np.asarray(loaded.times_ms).tolist()}
+    normals = normals_of(MAP_PHENOTYPE[series.kind], field_t=loaded.field_t, sequence=fitted.sequence)
+    map_picture(
+        picture,
+        shown,
+        fitted.t_ms,
+        labels,
+        spacing_mm=loaded.spacing_mm,
+        kind=series.kind,
+        title=", ".join([series.name, *(in_words(value) for value in values)]),
+        notes=caption(normals) if values else [],
+    )
+    facts = {"fit": fitted.how, "sequence": fitted.sequence, "times_ms": np.asarray(loaded.times_ms).tolist()}
+    facts |= {"map": regions} if regions else {}
     return values, facts, [path, path.with_name(f"{name}_map.json"), picture]
+
+
+def in_words(value: Value) -> str:
+    """A value for the title of a picture."""
+    known = VOCABULARY[value.phenotype]
+    number = f"{value.value:.0f} {known.unit}" if value.status != "failed" else "not measured"
+    return f"{known.symbol} {number}"
