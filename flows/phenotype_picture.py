@@ -21,7 +21,7 @@ MARGIN_MM = 20.0
 WINDOW = (1.0, 99.5)  # percentiles of the part shown
 MAP_LIMITS_MS = {"T1 mapping": (0.0, 2000.0), "T2 mapping": (0.0, 120.0), "T2* mapping": (0.0, 60.0)}
 DPI = 100
-LINE_LENGTH, NOTE_INCHES = 125, 0.13
+LINE_LENGTH, NOTE_INCHES = 150, 0.13
 
 
 def cine_picture(
@@ -64,7 +64,8 @@ def cine_picture(
         for phase, frame in phases.items():
             axes.axvline(frame, color="0.6", linewidth=0.8)
             axes.annotate(phase, (frame, 0), xytext=(2, 2), textcoords="offset points", fontsize=7, color="0.4")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(max(curve) for curve in curves_ml.values()) or 1.0)
+        axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("frame", fontsize=8)
         axes.set_ylabel("mL", fontsize=8)
