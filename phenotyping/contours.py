@@ -22,10 +22,10 @@ AREA_BISECTIONS: Final = 9
 #: distance of the points on a contour, pixels
 STEP_PIXELS: Final = 1.0
 #: what a change of curvature costs against a pixel center on the wrong side, pixels^6; one step of refinement each
-STIFFNESS: Final = (10.0, 30.0, 300.0)
+STIFFNESS: Final = (10.0, 100.0, 1000.0)
 #: changes of curvature above this (pixels^-2) are corners and cost in proportion to their size, not to its square:
-#: a contour that must not bend would swing beyond them. An oval of radius 15 whose radius varies by 4 % stays below
-CORNER: Final = 0.003
+#: a contour that must not bend would swing beyond them. An oval of radius 15 that is 8 % longer than wide reaches it
+CORNER: Final = 0.001
 #: pixel centers are kept this far from the curve, so that it runs between them rather than touches them
 MARGIN_PIXELS: Final = 0.1
 #: pixel centers further from the curve than this cannot change sides

@@ -46,10 +46,12 @@ class Ring:
 
 @dataclass(frozen=True)
 class _Stack:
-    """All contours of the left ventricle; `caps` are outer contours of slices with muscle but no cavity."""
+    """All contours of the left ventricle; `caps` are outer contours of slices with muscle and no, or hardly any, cavity
+    (`tiny_mm2`: its area where there is some)."""
 
     rings: list[Ring]
     caps: dict[int, Array]
+    tiny_mm2: dict[int, float]
     excluded: dict[int, str]
 
 
@@ -202,6 +204,7 @@ def _running_mean(thickness: Array, length_mm: float) -> Array:
 def _contours(labels: Labels, pixel: Array) -> _Stack:
     rings: list[Ring] = []
     solid: dict[int, Mask] = {}
+    tiny: dict[int, int] = {}
     excluded: dict[int, str] = {}
     for z in range(labels.shape[2]):
         image = labels[:, :, z]
@@ -210,8 +213,10 @@ def _contours(labels: Labels, pixel: Array) -> _Stack:
                 solid[z] = _largest(ndimage.binary_fill_holes(image == MYOCARDIUM))
             continue
         endo = closed_cavity(image)
-        if np.count_nonzero(endo) < MIN_CAVITY_PIXELS:
+        n_pixels = int(np.count_nonzero(endo))
+        if n_pixels < MIN_CAVITY_PIXELS:
             excluded[z] = f"slice {z}: LV cavity below {MIN_CAVITY_PIXELS} pixels"
+            solid[z], tiny[z] = _largest(ndimage.binary_fill_holes((image == MYOCARDIUM) | endo)), n_pixels
             continue
         wall = ndimage.binary_fill_holes((image == MYOCARDIUM) | endo)
         parts, _ = ndimage.label(wall)
@@ -222,7 +227,7 @@ def _contours(labels: Labels, pixel: Array) -> _Stack:
         endo_contour = even(subpixel_contour(endo, pixel) * pixel, STEP_MM) / pixel
         rings.append(Ring(z, endo_contour, subpixel_contour(epi, pixel)))
     caps = {z: subpixel_contour(mask, pixel) for z, mask in solid.items() if mask.sum() >= MIN_CAVITY_PIXELS}
-    return _Stack(rings, caps, excluded)
+    return _Stack(rings, caps, {z: n * float(np.prod(pixel)) for z, n in tiny.items()}, excluded)
 
 
 def closed_cavity(image: Labels) -> Mask:
@@ -270,13 +275,14 @@ def _outer_surface(
     while z in stack.caps:
         below.append(z)
         z += down
-    for other in sorted(stack.caps.keys() - set(below)):
+    for other in sorted(stack.caps.keys() - set(below) - set(excluded)):
         excluded[other] = f"slice {other}: myocardium without LV cavity, not next to the apex"
     by_slice = {ring.z: ring for ring in stack.rings}
     endo = [plane.contour(by_slice[z].endo, z) for z in from_base]
     epi = [plane.contour(by_slice[z].epi, z) for z in from_base]
     epi += [plane.contour(stack.caps[z], z) for z in below]
-    return Surface(endo, epi, pitch_mm=down * plane.pitch_mm), bool(below)
+    tiny = [(z * plane.pitch_mm, stack.tiny_mm2[z]) for z in below if z in stack.tiny_mm2]
+    return Surface(endo, epi, pitch_mm=down * plane.pitch_mm, cavity_end=tiny), len(below) > len(tiny)
 
 
 # --- anatomy -------------------------------------------------------------------------------------------------------

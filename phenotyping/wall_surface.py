@@ -48,9 +48,18 @@ class Surface:
         further ones lie below the cavity.
     pitch_mm
         Step of z from a slice to the next one toward the apex; may be negative.
+    cavity_end
+        z and area in mm2 of the cavity in slices below where it is too small for a contour.
     """
 
-    def __init__(self, endo: Sequence[Contour], epi: Sequence[Contour], *, pitch_mm: float) -> None:
+    def __init__(
+        self,
+        endo: Sequence[Contour],
+        epi: Sequence[Contour],
+        *,
+        pitch_mm: float,
+        cavity_end: Sequence[tuple[float, float]] = (),
+    ) -> None:
         height = np.array([contour.z_mm for contour in endo])
         centers = np.array([centroid(contour.points) for contour in endo])
         self._line = _straight(height, centers)
@@ -61,8 +70,8 @@ class Surface:
         areas = np.array([enclosed(points) for points in moved])
         self.tip_z_mm = tip(levels, areas, pitch_mm=pitch_mm)
         self._tree = cKDTree(_sampled(levels, moved, tip_z_mm=self.tip_z_mm, pitch_mm=pitch_mm))
-        areas = np.array([enclosed(contour.points) for contour in endo])
-        self.cavity_tip_z_mm = tip(height, areas, pitch_mm=pitch_mm)
+        ends = [*((contour.z_mm, enclosed(contour.points)) for contour in endo), *cavity_end]
+        self.cavity_tip_z_mm = tip(*np.array(ends).T, pitch_mm=pitch_mm)
 
     def distance(self, endo: Contour) -> Array:
         """Distance in mm of the points of one of the endocardial contours to the surface."""

@@ -88,6 +88,16 @@ def test_apex_is_missing_where_slices_end_in_the_cavity() -> None:
     assert np.isfinite([found.mean_mm[s] for s in aha.SEGMENTS]).all()
 
 
+def test_a_slice_with_hardly_any_cavity_still_bounds_the_wall() -> None:
+    """Found by the benchmark: without the outer contour of such a slice the wall above was 1.2 mm too thick."""
+    shell = Shell(a_mm=26, c_mm=66.5, wall_mm=12.8, tilt_rad=0.17)
+    z = np.arange(-73.4, 25, PITCH)
+    labels = shell.labels(AXIS, AXIS, z)
+    found = wall_thickness(labels, np.diag([PIXEL, PIXEL, PITCH, 1.0]), convention="corrected")
+    assert "below 10 pixels" in found.excluded[1]
+    assert np.allclose([found.max_mm[s] for s in (13, 14, 15, 16)], 12.8, atol=0.35)
+
+
 def test_shifted_breath_holds_do_not_make_the_wall_thin() -> None:
     """A slice displaced by 4.5 mm is moved back onto the long axis before distances are taken through the stack."""
     shell = Shell(a_mm=24, c_mm=75, wall_mm=9)
