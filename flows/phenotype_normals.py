@@ -3,7 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+import pandas as pd
+
 from cohort.normal_values import NormalRange
+from cohort.phenotypes import VOCABULARY
 from flows.descriptions import FIELD_DEPENDENT
 from flows.tissue_values import normals_of
 
@@ -68,4 +71,28 @@ def normal_rows(rows: Iterable[Mapping[str, Any]], sequences: Mapping[str, str |
 def caption(found: NormalRange) -> list[str]:
     """Lines for a picture: each study, or the reason why there is none."""
     reason = [f"Healthy people: {found.reason}"] if found.reason else []
-    return [*reason, *(f"Healthy people: {normal.text}" for normal in found.values)]
+    return [*reason, *(f"Healthy people{_native(normal.phenotype)}: {normal.text}" for normal in found.values)]
+
+
+def printed(normals: pd.DataFrame) -> list[str]:
+    """Lines for a terminal: every tissue value, and below it each study or the reason why there is none."""
+    lines: list[str] = []
+    for (series, phenotype), rows in normals.groupby(["series", "phenotype"], sort=False):
+        first, known = rows.iloc[0], VOCABULARY[str(phenotype)]
+        lines.append(
+            f"{series}: {known.symbol} {first['value']:.0f} {known.unit}; healthy people{_native(str(phenotype))}:"
+        )
+        lines += [f"  {first['reason']}"] if first["reason"] else []
+        for row in rows[rows["source"].notna()].to_dict("records"):
+            made = " ".join(filter(None, (row["normal_sequence"], row["normal_scheme"], row["normal_vendor"])))
+            spread = (
+                f"{row['normal_mean']:g} ± {row['normal_sd']:g} ({row['normal_low']:.0f} to {row['normal_high']:.0f})"
+            )
+            lines.append(
+                f"  {spread} {known.unit} at {row['field_t']:g} T, {made}, n = {row['normal_n']:g}; {row['source']}"
+            )
+    return lines
+
+
+def _native(phenotype: str) -> str:
+    return ", native" if phenotype.endswith("t1_ms") else ""

@@ -31,7 +31,7 @@ from flows.cli import app
 from flows.phenotype import PhenotypeSummary, phenotype
 from flows.phenotype_inputs import find_images
 from flows.phenotype_maps import sequence_of
-from flows.phenotype_normals import normal_rows
+from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows, printed
 from flows.phenotype_series import PhenotypeOptions, label_map_of
 from phenotyping.volumes import measure_volumes
 
@@ -210,6 +210,13 @@ def test_the_sequence_decides_which_studies_are_beside() -> None:
     (none,) = normal_rows([row | {"field_t": 0.55}], {"s": "MOLLI"})
     assert "source" not in none
     assert "0.55 T" in none["reason"]
+    lines = printed(pd.DataFrame([only, none], columns=list(NORMAL_COLUMNS)).assign(series=["s", "low"]))
+    assert [line.split(";")[0] for line in lines] == [
+        "s: T1 990 ms",
+        "  962 ± 25 (913 to 1011) ms at 1.5 T, ShMOLLI 5(1)1(1)1 Siemens, n = 342",
+        "low: T1 990 ms",
+        "  no verified normal values of T1 at 0.55 T (there are for 1.5, 3, 5 T)",
+    ]
     (unknown,) = normal_rows([row | {"field_t": None}], {})
     assert unknown["reason"] == "the field strength is not known"
 
