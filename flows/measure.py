@@ -18,7 +18,7 @@ from flows.config import REFERENCE, ValidationConfig
 from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measure_map import HEART_MARGIN_MM, measure_map, planned_of_map
 from flows.measured_values import Measured, Value, failed, row_of, with_geometry, with_warning
-from flows.stages import CINE, ScanJob, one_line, upright, upright_spacing
+from flows.stages import CINE, ScanJob, one_line, times_of, upright, upright_spacing
 from phenotyping.overlap import dice
 from recon.metrics import heart_box, heart_scores, official_scores
 
@@ -52,6 +52,7 @@ def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, conf
         "measure",
         MEASUREMENT_VERSION,
         images=recon["files"],
+        times=times_of(job),
         header=[recon["geometry"], recon["info"], recon.get("slice_order")],
         conventions=asdict(config.phenotypes),
         labels=read_manifest(segmentation)["files"],

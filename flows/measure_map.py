@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cohort.cmrxrecon import read_times_ms
 from cohort.phenotypes import VOCABULARY
+from cohort.records import MeasurementFailed
 from flows.measured_values import Measured, Picture, Value, checked, failed, middle_slice
 from flows.stages import ScanJob, upright, upright_spacing
 from phenotyping.biomarkers import Parameter, RegionalValues, regional_values
@@ -63,7 +64,11 @@ def measure_map(
             if root_sum_of_squares:
                 images = without_noise_floor(images, noise_power(images))
             if motion_correction and labels[0, z].any():
-                images, facts[f"motion of slice {z}"] = aligned(images, times[:, z], name, labels[0, z], spacing)
+                try:
+                    images, moved = aligned(images, times[:, z], name, labels[0, z], spacing)
+                except MeasurementFailed as problem:  # a small slice is measured as it is; the others are aligned
+                    moved = {"not corrected": str(problem)}
+                facts[f"motion of slice {z}"] = moved
             found = fitted(name, np.moveaxis(images[(slice(None), *part)], 0, -1), times[:, z])
             for key, values in found.items():
                 maps[key][z][part] = values
@@ -102,7 +107,9 @@ def aligned(
     curve = "recovery" if name == "t1_ms" else "decay"
     found = correct_motion(images, times, curve=curve, region=labels > 0, spacing_mm=spacing[1:])  # type: ignore[arg-type]
     told = {key: value for key, value in asdict(found).items() if key not in ("series", "shift_mm")}
-    return found.series, told
+    # a residual of a region without any fit is infinite, which a record cannot hold
+    finite = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in told.items()}
+    return found.series, finite
 
 
 def values_of(name: str, regions: RegionalValues) -> list[Value]:

@@ -351,16 +351,28 @@ def text_encoder(config: ValidationConfig) -> TextEncoder:
         raise ConfigProblem(f"reconstruction.clip_folder: {' '.join(str(problem).split())}") from problem
 
 
-def segmentation_key(reconstruction: Path, config: ValidationConfig) -> str:
+def segmentation_key(job: ScanJob, reconstruction: Path, config: ValidationConfig) -> str:
     """What decides the labels: the images and the model."""
     return stage_key(
         "segment",
         SEGMENTATION_VERSION,
         images=read_manifest(reconstruction)["files"],
+        times=times_of(job),
         model=model_identity(config.segmentation.model_folder or None)["sha256"],
         label_map=dict(config.segmentation.label_map),
         topology_repair=config.segmentation.topology_repair,
     )
+
+
+def times_of(job: ScanJob) -> list[list[float]] | str | None:
+    """Times of a mapping series for the keys of stages; in words where there are none, nothing for a cine."""
+    if job.modality == CINE:
+        return None
+    try:
+        times: list[list[float]] = read_times_ms(job.path).tolist()
+    except (CardioValError, ValueError) as problem:
+        return one_line(problem)
+    return times
 
 
 def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -> Path:
@@ -371,7 +383,7 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
     Path
         Manifest: for every arm its labels or the reason why there are none.
     """
-    manifest, key = job.segmentation, segmentation_key(reconstruction, config)
+    manifest, key = job.segmentation, segmentation_key(job, reconstruction, config)
     if is_complete(manifest, key=key):
         return manifest
     files, arms = [], {}

@@ -188,7 +188,7 @@ def stage_cache_key(context: Any, parameters: Mapping[str, Any]) -> str:
         if name == "reconstruct":
             manifest, key = job.reconstruction, reconstruction_key(job, config)
         elif name == "segment":
-            manifest, key = job.segmentation, segmentation_key(Path(parameters["reconstruction"]), config)
+            manifest, key = job.segmentation, segmentation_key(job, Path(parameters["reconstruction"]), config)
         else:
             manifest = job.measurements
             key = measurement_key(job, Path(parameters["segmentation"]), Path(parameters["reconstruction"]), config)

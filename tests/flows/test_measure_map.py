@@ -132,6 +132,17 @@ def test_motion_correction_is_told(rng: np.random.Generator) -> None:
     assert found.values[0].value == pytest.approx(1150, rel=0.02)
 
 
+def test_a_slice_too_small_to_align_is_measured_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.measure_map.read_times_ms", lambda path: np.repeat(T1_TIMES[:, None], 2, axis=1))
+    labels = np.repeat(labels_of_heart(), 2, axis=1)
+    labels[0, 1] = 0
+    labels[0, 1, 40:45, 40:45] = 2
+    series = np.repeat(series_of(labels_of_heart(), "T1 mapping", 1150.0), 2, axis=1)
+    found = measure_map(scan_job("T1 mapping"), series, labels, spacing=SPACING, at={}, motion_correction=True)
+    assert "50 pixels or more" in found.facts["map"]["motion of slice 1"]["not corrected"]
+    assert found.values[0].value == pytest.approx(1150, rel=0.01)
+
+
 def test_no_heart_fails_with_a_reason() -> None:
     labels = np.zeros((1, 1, 90, 90), np.uint8)
     with pytest.raises(MeasurementFailed, match="no myocardium found"):

@@ -1,11 +1,13 @@
 """Do the options of the segmentation reach the labels that the stage writes?"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import flows.stages
+from cohort.cmrxrecon import write_times_ms
 from cohort.images import read_labels, write_image
 from flows.caching import read_manifest, write_manifest
 from flows.config import REFERENCE, Segmentation, ValidationConfig
@@ -48,4 +50,16 @@ def test_repair_is_an_option_that_is_said(
     assert (labels[..., 9, 8] == 1).all() if mend else (labels[..., 9, 8] == 0).all()
     assert bool(arm["repaired"]) is mend
     other = ValidationConfig(name="x", cohort=tmp_path, out=tmp_path)
-    assert segmentation_key(job.reconstruction, config) != segmentation_key(job.reconstruction, other)
+    assert segmentation_key(job, job.reconstruction, config) != segmentation_key(job, job.reconstruction, other)
+
+
+def test_times_of_a_mapping_series_decide_its_labels(job: ScanJob, tmp_path: Path) -> None:
+    config = ValidationConfig(name="x", cohort=tmp_path, out=tmp_path)
+    mapping = replace(job, modality="T1 mapping", path=tmp_path / "T1map.mat", stem="T1map")
+    write_manifest(mapping.reconstruction, key="r", files=[], content={"arms": {}})
+    mapping.path.touch()
+    keys = set()
+    for first in (100.0, 120.0):
+        write_times_ms(mapping.path, np.array([[first], [900.0], [2500.0]]))
+        keys.add(segmentation_key(mapping, mapping.reconstruction, config))
+    assert len(keys) == 2

@@ -59,7 +59,7 @@ def test_dice_is_averaged_over_the_frames_that_have_the_structure() -> None:
 def test_cardiac_output_is_planned_only_for_whole_cycles() -> None:
     assert "lv_co_l_min" in planned("cine", n_frames=10)
     assert "lv_co_l_min" not in planned("cine", n_frames=2)
-    assert planned("T1 mapping", n_frames=8) == ["t1_ms"]
+    assert planned("T1 mapping", n_frames=8) == ["t1_ms", "septal_t1_ms"]
     assert planned("perfusion", n_frames=8) == []
 
 
