@@ -46,7 +46,7 @@ class DicomCine:
         The pitch is the median distance of neighboring slices; that of a single slice is its thickness.
     trigger_time_ms : array (frames, slices)
     field_t, vendor, scanner
-        From the header; patient data are not kept.
+        From the header, NaN where it has no field strength; patient data are not kept.
     """
 
     images: NDArray[np.float32]
@@ -110,7 +110,7 @@ def read_cine(folder: Path) -> DicomCine:
         images=stack.images,
         spacing_mm=stack.spacing_mm,
         trigger_time_ms=stack.times_ms,
-        field_t=0.0 if np.isnan(facts.field_t) else facts.field_t,
+        field_t=facts.field_t,
         vendor=facts.vendor,
         scanner=facts.scanner,
     )

@@ -1,14 +1,16 @@
 """What does a DICOM file say of each of its images? Where it lies, when it was taken, what it shows; not of whom.
 
 A header is read whole and only what measuring needs is kept, name by name: whoever holds a `Frame` holds no name, date,
-number or address of a patient, a person or a hospital. Single images and enhanced multi-frame files look alike after it.
+number or address of a patient, a person or a hospital. What refers to an image stays: the UIDs, which a segmentation
+needs. Single images and enhanced multi-frame files look alike after it.
 """
 
 import math
 import re
 import warnings
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -17,6 +19,7 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
+from cohort.dicom_words import known_words, pseudonym, seconds
 from cohort.records import UnreadableFile
 
 Component = Literal["magnitude", "phase", "other"]
@@ -30,13 +33,16 @@ INVERSION = re.compile(r"\bTI(?:eff)?\b\D{0,4}(\d+(?:\.\d+)?)\s*ms", re.IGNORECA
 TEXT_VRS = ("LO", "SH", "LT", "ST", "UT", "CS")
 #: a header that promises more than this is damaged, not large
 MAX_FILE_BYTES: Final = 16 * 2**30
+#: what damaged bytes lead to, besides the errors that say themselves that this is no DICOM file
+DAMAGE: Final = (KeyError, EOFError, IndexError, ArithmeticError, RecursionError, MemoryError, zlib.error)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of the whole series. `words` and `subject` serve to sort files and are shown nowhere.
+    """What a file says of the whole series.
 
-    Height in m and weight in kg are for the body surface area; None where the header has none.
+    `words` are those of `cohort.dicom_words` that its texts stand for, `subject` tells patients apart and is another one in
+    the next process. Height in m and weight in kg are for the body surface area; None where the header has none.
     """
 
     series_uid: str
@@ -51,13 +57,16 @@ class Facts:
     height_m: float | None
     weight_kg: float | None
     gradient_echo: bool
-    words: str = field(repr=False)
-    subject: str = field(repr=False)
+    words: tuple[str, ...]
+    subject: str
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image. Times in ms, None where the header does not state them; `index` is its place in a multi-frame file."""
+    """One image. Times in ms, None where the header does not state them; `index` is its place in a multi-frame file.
+
+    `acquired_s` is comparable within an exam, see `cohort.dicom_words.seconds`.
+    """
 
     path: Path
     index: int | None
@@ -78,6 +87,8 @@ class Frame:
     slope: float
     intercept: float
     facts: Facts
+    acquired_s: float | None = None
+    temporal_position: float | None = None
 
     @property
     def normal(self) -> np.ndarray:
@@ -111,7 +122,7 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
                 _check_size(path, header, len(frames))
     except (InvalidDicomError, OSError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise UnreadableFile(path, f"not a DICOM file with an image ({_why(error)})") from error
-    except (KeyError, EOFError, IndexError, OverflowError) as error:
+    except DAMAGE as error:
         raise UnreadableFile(path, f"damaged DICOM header ({type(error).__name__})") from error
     return frames
 
@@ -201,6 +212,8 @@ def _frame(path: Path, index: int | None, header: pydicom.Dataset, look: _Look, 
         slope=look.number("RescaleSlope") or 1.0,
         intercept=look.number("RescaleIntercept") or 0.0,
         facts=facts,
+        acquired_s=seconds(str(look("FrameAcquisitionDateTime", "AcquisitionDateTime", "AcquisitionTime") or "")),
+        temporal_position=look.number("TemporalPositionIndex", "TemporalPositionIdentifier"),
     )
 
 
@@ -223,8 +236,10 @@ def _facts(header: pydicom.Dataset) -> Facts:
         height_m=look.number("PatientSize") or None,
         weight_kg=look.number("PatientWeight") or None,
         gradient_echo="GR" in sequence,
-        words=" ".join(str(header.get(name, "")) for name in words).lower(),
-        subject=f"{header.get('PatientID') or header.get('StudyInstanceUID', '')}|{header.get('IssuerOfPatientID', '')}",
+        words=known_words(str(header.get(name, "")) for name in words),
+        subject=pseudonym(
+            str(header.get("PatientID") or header.get("StudyInstanceUID", "")), str(header.get("IssuerOfPatientID", ""))
+        ),
     )
 
 

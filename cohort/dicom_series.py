@@ -4,7 +4,6 @@ Files are told apart by their series and by magnitude or phase, never by their n
 one series a slice are put together again.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from cohort.dicom_headers import Frame, read_frames
+from cohort.dicom_words import LONG_AXIS, NO_CINE, SCOUT, SHORT_AXIS, spread_s
 from cohort.records import FileProblem, UnreadableFile
 
 Kind = Literal["cine", "T1 mapping", "T2 mapping", "T2* mapping", "other"]
@@ -21,12 +21,13 @@ Kind = Literal["cine", "T1 mapping", "T2 mapping", "T2* mapping", "other"]
 PARALLEL: Final = 1 - 1e-4
 POSITION_TOLERANCE_MM: Final = 0.05
 MIN_STACK: Final = 3
+MIN_POSITIONS: Final = 3  # two of them have an order by chance
 #: T1 mapping series have 3 to about 15 inversion times; scouts that look for the myocardium's null point have more
 MAX_INVERSION_TIMES: Final = 20
-LONG_AXIS = re.compile(
-    r"(?<![a-z])([234] ?-?ch|[234] ?chamber|lax|la[ _-]|hla|vla|lvot|rvot|ao[rv])|long.?ax|aort|axial|flow|venc"
-)
-SHORT_AXIS = re.compile(r"(?<![a-z])(sax|sa(?![a-z])|sa_|kurz)|short.?ax|kurze")
+#: at 24 beats a minute; trigger times of a cine are within a beat
+LONGEST_BEAT_MS: Final = 2500.0
+#: images of one slice of a cine are taken together, and scanners give them one time of acquisition or times of one beat
+LONGEST_CINE_S: Final = 2 * LONGEST_BEAT_MS / 1000
 PREAMBLE_BYTES: Final = 128
 
 
@@ -127,7 +128,7 @@ def classify(frames: Sequence[Frame]) -> tuple[Kind, str]:
     )
     facts = frames[0].facts
     if inversions >= 3:
-        if inversions > MAX_INVERSION_TIMES or "scout" in facts.words:
+        if inversions > MAX_INVERSION_TIMES or SCOUT in facts.words:
             return "other", f"{inversions} inversion times: looks like a scout for the inversion time"
         return "T1 mapping", ""
     if preparations >= 2:
@@ -135,10 +136,46 @@ def classify(frames: Sequence[Frame]) -> tuple[Kind, str]:
     if echoes >= 3:
         return ("T2* mapping", "") if facts.gradient_echo else ("T2 mapping", "")
     if triggers >= 2:
-        return "cine", ""
+        reason = why_no_cine(slices)
+        return ("other", reason) if reason else ("cine", "")
     if min(len(part) for part in slices) >= 2 and all(f.trigger_ms is None for f in frames):
         return "other", "several images a slice, but neither trigger nor inversion nor echo nor preparation times"
     return "other", "one time a slice: neither a cine nor a mapping series"
+
+
+def why_no_cine(slices: Sequence[Sequence[Frame]]) -> str:
+    """What shows that images with trigger times are of many beats or of another kind, empty where nothing does.
+
+    Perfusion, dynamic and real-time series have trigger times too, and a volume curve over them means nothing. Each sign has
+    to be there in every slice, so that a slice that was taken twice is not one.
+    """
+    known = [word for word in NO_CINE if word in slices[0][0].facts.words]
+    if known:
+        return f"{known[0]} by its description: not a cine"
+    triggers = [[f.trigger_ms for f in part if f.trigger_ms is not None] for part in slices]
+    longest_ms = min(max(times) - min(times) for times in triggers)
+    if longest_ms > LONGEST_BEAT_MS:
+        return (
+            f"trigger times over {longest_ms / 1000:.1f} s, more than a beat: a dynamic or real-time series, not a cine"
+        )
+    taken_s = min(spread_s(f.acquired_s for f in part if f.acquired_s is not None) for part in slices)
+    if taken_s > LONGEST_CINE_S:
+        return f"images of a slice were taken over {taken_s:.0f} s, one after the other: a dynamic series, not a cine"
+    if all(_against_time(part) for part in slices):
+        return "temporal positions that do not rise with the trigger time: a dynamic series, not a cine"
+    return ""
+
+
+def _against_time(part: Sequence[Frame]) -> bool:
+    """Whether three or more temporal positions of a slice have another order than its trigger times (scanners may number
+    the phases of a cine by them)."""
+    known = [
+        (f.temporal_position, f.trigger_ms)
+        for f in part
+        if f.temporal_position is not None and f.trigger_ms is not None
+    ]
+    times = [time for _, time in sorted(known)]
+    return len({position for position, _ in known}) >= MIN_POSITIONS and times != sorted(times)
 
 
 def by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
@@ -227,8 +264,8 @@ def _short_axis_only(series: DicomSeries) -> DicomSeries:
     if series.kind != "cine":
         return series
     words, n_slices = series.frames[0].facts.words, len(by_position(series.frames))
-    short = SHORT_AXIS.search(words) is not None
-    if LONG_AXIS.search(words) and not short:
+    short = SHORT_AXIS in words
+    if LONG_AXIS in words and not short:
         return replace(series, kind="other", reason="a cine, but not of the short axis by its description")
     if n_slices < MIN_STACK and not short:
         reason = (

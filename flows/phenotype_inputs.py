@@ -65,7 +65,7 @@ class LoadedSeries:
     weight_kg: float | None
     vendor: str
     field_t: float
-    words: str
+    words: tuple[str, ...]
     note: str
     stack: DicomStack | None
     placed: PlacedImage | None
@@ -255,7 +255,7 @@ def _load_nifti(series: ImageSeries) -> LoadedSeries:
         weight_kg=None,
         vendor="unknown",
         field_t=float("nan"),
-        words="",
+        words=(),
         note="",
         stack=None,
         placed=first,

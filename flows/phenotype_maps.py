@@ -1,6 +1,7 @@
 """Which map does a mapping series give, and what are the myocardium's values in it?"""
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,8 +81,8 @@ def map_values(
     return values_of(names[0], regions), facts_of(regions, median_r2=float(np.median(wall)) if wall.size else math.nan)
 
 
-def sequence_of(kind: str, words: str) -> str | None:
-    """The sequence by the words of the header (small letters), None where they do not name one."""
+def sequence_of(kind: str, words: Container[str]) -> str | None:
+    """The sequence by the words of the header (`cohort.dicom_words`), None where they do not name one."""
     known = SEQUENCES if kind == "T1 mapping" else {"grase": "GraSE"} if kind == "T2 mapping" else {}
     return next((name for word, name in known.items() if word in words), None)
 

@@ -32,7 +32,7 @@ def frame(t: int, z: int, *, multi: bool) -> Frame:
         height_m=None,
         weight_kg=None,
         gradient_echo=True,
-        words="",
+        words=(),
         subject="Doe^Jane",
     )
     return Frame(

@@ -1,5 +1,9 @@
 """Are series told apart, classified and sorted, whatever order and layout the files have, and does no name leave the reader?"""
 
+import dataclasses
+import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from cohort.dicom import load_stack, read_cine, sort_frames
 from cohort.dicom_headers import read_frames
@@ -309,6 +313,60 @@ def test_a_scout_for_the_inversion_time_is_no_t1_mapping(tmp_path: Path) -> None
     assert (series.kind, "scout" in series.reason) == ("other", True)
 
 
+def timed(folder: Path, tags: Callable[[int, int], dict[str, Any]], *, n_times: int = 5, **given: Any) -> DicomSeries:
+    """A series of three slices whose tags depend on time and slice."""
+    for t in range(n_times):
+        for z in range(3):
+            single(folder / f"{t}_{z}", 1, series="1.2.3", z=z, **{"TriggerTime": 30.0 * t, **given, **tags(t, z)})
+    (series,), _ = find_series(folder.iterdir())
+    return series
+
+
+def clock(seconds: float) -> str:
+    """A time of day, from a little before midnight."""
+    now = (86390 + seconds) % 86400
+    return f"{int(now // 3600):02d}{int(now % 3600 // 60):02d}{now % 60:09.6f}"
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        (lambda t, z: {"AcquisitionTime": clock(2.0 * t + 0.1 * z)}, "taken over 8 s, one after the other"),
+        (lambda t, z: {"AcquisitionDateTime": "20200103" + clock(2.0 * t)}, "taken over 8 s"),
+        (lambda t, z: {"TriggerTime": 900.0 * t + 50 * z}, "trigger times over 3.6 s"),
+        (lambda t, z: {"TemporalPositionIdentifier": (2 * t) % 5 + 1}, "temporal positions that do not rise"),
+        (lambda t, z: {"SeriesDescription": "SAX rest_perf"}, "perfusion by its description"),
+        (lambda t, z: {"ProtocolName": "sa cine_tag"}, "tagging"),
+        (lambda t, z: {"SeriesDescription": "SAX cSPAMM"}, "tagging"),
+        (lambda t, z: {"SeriesDescription": "SAX LGE psir"}, "late enhancement"),
+        (lambda t, z: {"SeriesDescription": "sax Real-Time"}, "real time"),
+        (lambda t, z: {"SeriesDescription": "sax DYNAMIC"}, "dynamic series by its"),
+    ],
+)
+def test_what_has_trigger_times_and_is_no_cine(
+    tmp_path: Path, tags: Callable[[int, int], dict[str, Any]], reason: str
+) -> None:
+    series = timed(tmp_path, tags)
+    assert (series.kind, reason in series.reason) == ("other", True), series.reason
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        lambda t, z: {"AcquisitionTime": clock(12.0 * z)},  # each slice in its breath-hold
+        lambda t, z: {"AcquisitionTime": clock(12.0 * z + 0.03 * t)},
+        lambda t, z: {"AcquisitionTime": clock(30.0 * (t % 2) if z == 1 else 0.0)},  # one slice again
+        lambda t, z: {"TemporalPositionIdentifier": t + 1},  # phases numbered so
+        lambda t, z: {"TemporalPositionIdentifier": 1, "TriggerTime": 0.3 * t},
+        lambda t, z: {"SeriesDescription": "perfect stage SAX"},
+        lambda t, z: {"AcquisitionTime": None},
+    ],
+)
+def test_what_is_a_cine_all_the_same(tmp_path: Path, tags: Callable[[int, int], dict[str, Any]]) -> None:
+    series = timed(tmp_path, tags)
+    assert (series.kind, series.reason) == ("cine", "")
+
+
 def test_signed_pixels_keep_their_sign(tmp_path: Path) -> None:
     cine(tmp_path, series="1.2.3", PixelRepresentation=1, RescaleIntercept=-300)
     assert read_cine(tmp_path).images.min() == -300
@@ -351,6 +409,40 @@ def test_damaged_files_are_named_and_the_others_go_on(tmp_path: Path, keep: int)
     assert [problem.path for problem in problems] == [bad]
 
 
+def nested(depth: int) -> bytes:
+    """Sequences of undefined length within each other, an item each."""
+    opened = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    return opened * depth
+
+
+def damaged(path: Path, body: bytes, *, syntax: str) -> Path:
+    """A file whose preamble and meta information are whole."""
+    single(path, 1, series="1.2.3")
+    file = pydicom.dcmread(path)
+    file.file_meta.TransferSyntaxUID = syntax
+    with path.open("wb") as stream:
+        stream.write(bytes(128) + b"DICM")
+        pydicom.filewriter.write_file_meta_info(stream, file.file_meta)
+        stream.write(body)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("syntax", "body", "named"),
+    [
+        (DeflatedExplicitVRLittleEndian, zlib.compress(b"no header")[:-3], "error"),
+        (ExplicitVRLittleEndian, nested(3000), "RecursionError"),
+    ],
+)
+def test_damage_deep_in_a_header_is_that_of_one_file(tmp_path: Path, syntax: str, body: bytes, named: str) -> None:
+    paths = [*cine(tmp_path / "good", series="1.2.3"), damaged(tmp_path / "bad.dcm", body, syntax=syntax)]
+    found, problems = find_series(paths)
+    assert [series.kind for series in found] == ["cine"]
+    assert [(p.path.name, p.reason) for p in problems] == [("bad.dcm", f"damaged DICOM header ({named})")]
+
+
 def test_objects_that_are_no_images_of_a_place_are_passed_over(tmp_path: Path) -> None:
     paths = cine(tmp_path, series="1.2.3")
     report = base("1.2.8", Modality="SR")
@@ -368,11 +460,14 @@ def test_objects_that_are_no_images_of_a_place_are_passed_over(tmp_path: Path) -
 
 
 def test_nothing_that_identifies_a_patient_leaves_the_reader(tmp_path: Path) -> None:
-    paths = cine(tmp_path, series="1.2.3", SeriesDescription="Doe Jane sax")
+    paths = cine(tmp_path, series="1.2.3", SeriesDescription="Doe Jane sax", AcquisitionTime="101112")
     (series,), _ = find_series(paths)
     text = repr(series) + repr(load_stack(series)) + repr(read_cine(tmp_path))
-    for secret in ("Doe", "Jane", "MRN12345", "19700102", "Hill", "St X", "20200103", "A9"):
+    text += repr([dataclasses.asdict(frame) for frame in series.frames]) + repr(pickle.dumps(series.frames))
+    for secret in ("Doe", "Jane", "MRN12345", "19700102", "Hill", "St X", "20200103", "A9", "101112", "36672"):
         assert secret.lower() not in text.lower()
+    assert series.frames[0].facts.words == ("short axis",)
+    assert len({frame.facts.subject for frame in series.frames}) == 1
     assert (series.frames[0].facts.height_m, series.frames[0].facts.weight_kg) == (1.75, 70.0)
 
 
@@ -394,6 +489,11 @@ def test_the_t1_phantom(shared_data: Path) -> None:
     turn = np.cos(stack.phase[0, 0] - stack.phase[4, 0])[recovering]
     assert np.count_nonzero(recovering) > 3000
     assert np.mean(turn < -0.9) > 0.95
+
+
+def test_a_field_strength_that_is_not_stated(tmp_path: Path) -> None:
+    cine(tmp_path, series="1.2.3", MagneticFieldStrength=None)
+    assert np.isnan(read_cine(tmp_path).field_t)
 
 
 def test_a_series_of_no_frames_is_not_made() -> None:
