@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import flows.stages
-from cohort.cmrxrecon import write_times_ms
 from cohort.images import read_labels, write_image
 from flows.caching import read_manifest, write_manifest
 from flows.config import REFERENCE, Segmentation, ValidationConfig
@@ -53,13 +52,15 @@ def test_repair_is_an_option_that_is_said(
     assert segmentation_key(job, job.reconstruction, config) != segmentation_key(job, job.reconstruction, other)
 
 
-def test_times_of_a_mapping_series_decide_its_labels(job: ScanJob, tmp_path: Path) -> None:
+def test_times_of_a_mapping_series_decide_its_labels(
+    job: ScanJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = ValidationConfig(name="x", cohort=tmp_path, out=tmp_path)
     mapping = replace(job, modality="T1 mapping", path=tmp_path / "T1map.mat", stem="T1map")
     write_manifest(mapping.reconstruction, key="r", files=[], content={"arms": {}})
-    mapping.path.touch()
-    keys = set()
+    keys = {segmentation_key(mapping, mapping.reconstruction, config)}  # of no times at all
     for first in (100.0, 120.0):
-        write_times_ms(mapping.path, np.array([[first], [900.0], [2500.0]]))
+        times = np.array([[first], [900.0], [2500.0]])
+        monkeypatch.setattr(flows.stages, "read_times_ms", lambda path, times=times: times)
         keys.add(segmentation_key(mapping, mapping.reconstruction, config))
-    assert len(keys) == 2
+    assert len(keys) == 3
