@@ -5,7 +5,8 @@ They refer to the images by their UIDs and lie in the same frame of reference. N
 patient are left empty: the reader does not keep them.
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,6 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import FileMetaDataset
-from pydicom.sequence import Sequence as DicomSequence
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
@@ -26,6 +26,8 @@ STRUCTURES: Final = (
     (1, "LV cavity", codes.SCT.LeftVentricle),
     (2, "LV myocardium", codes.SCT.LeftVentricleMyocardium),
     (3, "RV cavity", codes.SCT.RightVentricle),
+    (4, "LA cavity", codes.SCT.LeftAtrium),
+    (5, "RA cavity", codes.SCT.RightAtrium),
 )
 MAKER: Final = "CardioVal"
 SERIES_OFFSET: Final = 9000  # a segmentation's series has this number more than that of its images
@@ -53,23 +55,27 @@ def write_segmentations(
     frames
         Headers of the images, [time][slice].
     labels
-        uint8 (times, slices, y, x) on the images' grid as stored, 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity.
+        uint8 (times, slices, y, x) on the images' grid as stored: 0 background, and the numbers of `STRUCTURES`.
     maker
         Network and software, for the header.
 
     Returns
     -------
-    The files, by time. Equal labels of equal images have equal UIDs.
+    The files, by time. Equal labels of equal images by the same maker have equal UIDs, others have not.
 
     Raises
     ------
     ValueError
-        Labels and headers of different numbers.
+        Labels and headers of different numbers, images without a UID, or what highdicom refuses.
     """
     if labels.shape[:2] != (len(frames), len(frames[0])):
         raise ValueError(f"{labels.shape[:2]} labeled images, but headers of {len(frames)} x {len(frames[0])}")
-    sources = [frame.sop_instance for row in frames for frame in row]
-    series_uid = generate_uid(entropy_srcs=[MAKER, maker.model_sha256, *sources])
+    if not all(frame.sop_instance and frame.facts.series_uid for row in frames for frame in row):
+        raise ValueError("images without SOPInstanceUID or SeriesInstanceUID, so a segmentation cannot refer to them")
+    sources = [f"{frame.sop_instance} {frame.index}" for row in frames for frame in row]
+    content = hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
+    made = [MAKER, maker.model, maker.model_sha256, maker.version, content]
+    series_uid = generate_uid(entropy_srcs=[*made, *map(str, labels.shape), *sources])
     written = []
     for t, (row, image) in enumerate(zip(frames, labels, strict=True)):
         if image.any():
@@ -107,8 +113,9 @@ def _segmentation(
         for i, (_, name, code) in enumerate(present, start=1)
     ]
     pixels = np.stack([labels == label for label, _, _ in present], axis=-1).astype(np.uint8)
+    sources = [_source(frame, series_uid=series_uid) for frame in row]
     segmentation = Segmentation(
-        source_images=_sources(row),
+        source_images=sources,
         pixel_array=pixels,
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=descriptions,
@@ -124,37 +131,22 @@ def _segmentation(
         content_label="HEART",
         omit_empty_frames=True,
     )
-    if row[0].index is not None:
-        _restore_frame_numbers(segmentation, row)
+    _refer_to(segmentation, {str(source.SOPInstanceUID): frame for source, frame in zip(sources, row, strict=True)})
     return segmentation
 
 
-def _sources(row: Sequence[Frame]) -> list[pydicom.Dataset]:
-    """The images that are referred to, made anew from what was kept of their headers."""
-    if row[0].index is None:
-        return [_source(frame) for frame in row]
-    whole = _source(row[0])
-    del whole.ImagePositionPatient, whole.ImageOrientationPatient, whole.PixelSpacing, whole.SliceThickness
-    whole.NumberOfFrames = len(row)
-    shared = pydicom.Dataset()
-    shared.PlaneOrientationSequence = _item(ImageOrientationPatient=list(row[0].orientation))
-    shared.PixelMeasuresSequence = _item(PixelSpacing=list(row[0].pixel_mm), SliceThickness=_thickness(row[0]))
-    whole.SharedFunctionalGroupsSequence = DicomSequence([shared])
-    groups = []
-    for frame in row:
-        group = pydicom.Dataset()
-        group.PlanePositionSequence = _item(ImagePositionPatient=list(frame.position))
-        groups.append(group)
-    whole.PerFrameFunctionalGroupsSequence = DicomSequence(groups)
-    return [whole]
+def _source(frame: Frame, *, series_uid: UID) -> pydicom.Dataset:
+    """An image for highdicom, made of what was kept of the header.
 
-
-def _source(frame: Frame) -> pydicom.Dataset:
+    It stands for one frame, whatever file that is in, and all are of one series, as highdicom wants it; the true names are
+    written by `_refer_to`.
+    """
     source, facts = pydicom.Dataset(), frame.facts
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    source.SOPClassUID, source.SOPInstanceUID = frame.sop_class or MRImageStorage, frame.sop_instance
-    source.StudyInstanceUID, source.SeriesInstanceUID = facts.study_uid, facts.series_uid
+    source.SOPClassUID = MRImageStorage
+    source.SOPInstanceUID = generate_uid(entropy_srcs=[frame.sop_instance, str(frame.index)])
+    source.StudyInstanceUID, source.SeriesInstanceUID = facts.study_uid, series_uid
     source.FrameOfReferenceUID, source.PositionReferenceIndicator = facts.frame_of_reference, ""
     for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"):
         setattr(source, name, "")
@@ -169,21 +161,32 @@ def _thickness(frame: Frame) -> float | None:
     return frame.thickness_mm or None
 
 
-def _item(**values: Any) -> DicomSequence:
-    item = pydicom.Dataset()
-    for name, value in values.items():
-        setattr(item, name, value)
-    return DicomSequence([item])
-
-
-def _restore_frame_numbers(segmentation: pydicom.Dataset, row: Sequence[Frame]) -> None:
-    """Refer to frames of the whole multi-frame file, not of the part of it that this time was made of."""
-    sources = {
+def _refer_to(segmentation: pydicom.Dataset, frames: Mapping[str, Frame]) -> None:
+    """Put the true files, frames and series in the place of those that were made up, by their UIDs."""
+    references = {
         id(source): source  # segments of one frame may share one item
         for group in segmentation.PerFrameFunctionalGroupsSequence
         for derivation in group.get("DerivationImageSequence", [])
         for source in derivation.SourceImageSequence
     }
-    for source in sources.values():
-        index = row[int(source.ReferencedFrameNumber) - 1].index
-        source.ReferencedFrameNumber = (index or 0) + 1
+    for source in references.values():
+        frame = frames[source.ReferencedSOPInstanceUID]
+        _name(source, frame)
+        if frame.index is not None:
+            source.ReferencedFrameNumber = frame.index + 1
+    by_series: dict[str, dict[str, pydicom.Dataset]] = {}
+    for frame in frames.values():
+        files = by_series.setdefault(frame.facts.series_uid, {})
+        files[frame.sop_instance] = _name(pydicom.Dataset(), frame)
+    segmentation.ReferencedSeriesSequence = []
+    for series_uid, files in by_series.items():
+        series = pydicom.Dataset()
+        series.SeriesInstanceUID = series_uid
+        series.ReferencedInstanceSequence = list(files.values())
+        segmentation.ReferencedSeriesSequence.append(series)
+
+
+def _name(reference: pydicom.Dataset, frame: Frame) -> pydicom.Dataset:
+    reference.ReferencedSOPClassUID = frame.sop_class or MRImageStorage
+    reference.ReferencedSOPInstanceUID = frame.sop_instance
+    return reference
