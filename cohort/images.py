@@ -31,7 +31,8 @@ SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 OBLIQUE = 0.99
 #: the time step of a header is believed where a cine can have it; 1 is what stands there when nobody knew
 FRAME_TIME_RANGE_S = (0.005, 0.25)
-N_LABELS = 4  # 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity
+N_MEASURED = 4  # 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity
+N_LABELS = N_MEASURED + 2  # and 4 LA cavity, 5 RA cavity: kept where a label map asks for them, measured nowhere
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class PlacedImage:
         Whether y and x must be turned around to see the image as scanners show it (`as_shown`).
     sidecar
         Empty where there is none.
+    doubt
+        Why the header's voxel size may be made up; empty where it is stated.
     """
 
     image: NDArray[Any]
@@ -59,6 +62,7 @@ class PlacedImage:
     frame_time_s: float | None
     flipped: tuple[bool, bool]
     sidecar: dict[str, Any]
+    doubt: str = ""
 
     def as_shown(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn (..., y, x) around between stored and shown; twice is nothing."""
@@ -132,12 +136,12 @@ def write_labels(
     sidecar: Mapping[str, Any],
     affine: NDArray[np.float64] | None = None,
 ) -> None:
-    """Write labels (0 background, 1 LV cavity, 2 myocardium, 3 RV cavity) as `write_image` does.
+    """Write labels as `write_image` does: 0 background, 1 LV cavity, 2 myocardium, 3 RV cavity, 4 LA and 5 RA cavity.
 
     Raises
     ------
     WrongShape, NotFinite, UnreadableFile
-        As `write_image`; WrongShape also for what is not uint8 0 to 3.
+        As `write_image`; WrongShape also for what is not uint8 0 to 5.
     """
     if labels.dtype != np.uint8 or (labels.size and labels.max() >= N_LABELS):
         raise WrongShape(path, f"expected uint8 labels 0 to {N_LABELS - 1}, got {labels.dtype} up to {labels.max()}")
@@ -191,6 +195,7 @@ def read_placed(path: Pathish, *, allow_nan: bool = False) -> PlacedImage:
         nifti = _open_nifti(source)
         stored = np.asanyarray(nifti.dataobj)
         zooms, (unit, time_unit) = nifti.header.get_zooms(), nifti.header.get_xyzt_units()
+        placed = int(nifti.header["qform_code"]) > 0 or int(nifti.header["sform_code"]) > 0
         affine = np.asarray(nifti.affine, dtype=np.float64)
     except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
         raise UnreadableFile(source, f"not a whole NIfTI file ({type(error).__name__}: {error})") from error
@@ -208,7 +213,18 @@ def read_placed(path: Pathish, *, allow_nan: bool = False) -> PlacedImage:
         frame_time_s=step_s if FRAME_TIME_RANGE_S[0] <= step_s <= FRAME_TIME_RANGE_S[1] else None,
         flipped=_flips(affine),
         sidecar=_read_sidecar(beside),
+        doubt=_doubt(spacing, unit=unit, placed=placed),
     )
+
+
+def _doubt(spacing_mm: Spacing, *, unit: str, placed: bool) -> str:
+    """What programs leave behind that do not know the size of a voxel."""
+    signs = {
+        "the NIfTI names no unit of length": unit == "unknown",
+        "the NIfTI has neither qform nor sform": not placed,
+        "the NIfTI has voxels of 1 x 1 x 1 mm, as where nobody set them": np.allclose(spacing_mm, 1.0, atol=1e-6),
+    }
+    return "; ".join(sign for sign, there in signs.items() if there)
 
 
 def affine_of_planes(
@@ -254,19 +270,26 @@ def _flips(affine: NDArray[np.float64]) -> tuple[bool, bool]:
     return bool(y[1] - y[2] < 0), bool(x[0] < 0)
 
 
-def read_labels(path: Pathish) -> tuple[NDArray[np.uint8], Spacing, dict[str, Any]]:
+def read_labels(path: Pathish, *, atria: bool = False) -> tuple[NDArray[np.uint8], Spacing, dict[str, Any]]:
     """Read labels as `write_labels` wrote them: uint8 (frames, slices, y, x), spacing in mm, sidecar.
+
+    Without `atria` there is background in their place, as all that measures wants it.
 
     Raises
     ------
     MissingFile, UnreadableFile, WrongShape, NotFinite
-        As `read_image`; WrongShape also for values other than 0, 1, 2, 3.
+        As `read_image`; WrongShape also for values other than 0 to 5.
     """
     image, spacing, sidecar = read_image(path)
     labels = image.astype(np.uint8)
     if (labels != image).any() or labels.max() >= N_LABELS:
         raise WrongShape(path, f"expected labels 0 to {N_LABELS - 1}, got values from {image.min()} to {image.max()}")
-    return labels, spacing, sidecar
+    return labels if atria else without_atria(labels), spacing, sidecar
+
+
+def without_atria(labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The labels that are measured, background in the place of atria."""
+    return np.where(labels < N_MEASURED, labels, 0).astype(np.uint8)
 
 
 def sidecar_path(path: Pathish) -> Path:

@@ -116,17 +116,24 @@ def test_labels_survive(tmp_path: Path) -> None:
     assert (again.dtype, spacing_mm, sidecar) == (np.uint8, SPACING, {"model": "x"})
 
 
-@pytest.mark.parametrize("labels", [np.zeros((1, 1, 2, 2)), np.full((1, 1, 2, 2), 4, np.uint8)])
+def test_atria_are_kept_on_disk_and_measured_nowhere(tmp_path: Path) -> None:
+    labels = (np.arange(120).reshape(2, 3, 4, 5) % 6).astype(np.uint8)
+    write_labels(tmp_path / "l.nii.gz", labels, spacing_mm=SPACING, sidecar={})
+    np.testing.assert_array_equal(read_labels(tmp_path / "l.nii.gz", atria=True)[0], labels)
+    np.testing.assert_array_equal(read_labels(tmp_path / "l.nii.gz")[0], np.where(labels > 3, 0, labels))
+
+
+@pytest.mark.parametrize("labels", [np.zeros((1, 1, 2, 2)), np.full((1, 1, 2, 2), 6, np.uint8)])
 def test_what_is_no_label_is_not_written(tmp_path: Path, labels: NDArray[Any]) -> None:
-    with pytest.raises(WrongShape, match="expected uint8 labels 0 to 3"):
+    with pytest.raises(WrongShape, match="expected uint8 labels 0 to 5"):
         write_labels(tmp_path / "l.nii.gz", labels, spacing_mm=SPACING, sidecar={})
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("value", [0.5, 4.0, -1.0, 256.0])
+@pytest.mark.parametrize("value", [0.5, 6.0, -1.0, 256.0])
 def test_what_is_no_label_is_not_read(tmp_path: Path, value: float) -> None:
     write_image(tmp_path / "l.nii.gz", np.full((1, 1, 2, 2), value), spacing_mm=SPACING, sidecar={})
-    with pytest.raises(WrongShape, match="expected labels 0 to 3"):
+    with pytest.raises(WrongShape, match="expected labels 0 to 5"):
         read_labels(tmp_path / "l.nii.gz")
 
 

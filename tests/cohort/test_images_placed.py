@@ -73,3 +73,32 @@ def test_planes_that_lie_beside_their_line_are_measured() -> None:
     assert affine_of_planes([1, 0, 0, 0, 1, 0], positions, pixel_mm=(1.5, 1.25), pitch_mm=10)[1] == pytest.approx(3)
     alone, _ = affine_of_planes([1, 0, 0, 0, 1, 0], positions[:1], pixel_mm=(1.5, 1.25), pitch_mm=8)
     np.testing.assert_allclose(alone[:3, 2], [0, 0, 8])
+
+
+@pytest.mark.parametrize(
+    ("unit", "coded", "zooms", "doubt"),
+    [
+        ("mm", True, (1.25, 1.5, 10.0), ""),
+        ("unknown", True, (1.25, 1.5, 10.0), "no unit of length"),
+        ("mm", False, (1.25, 1.5, 10.0), "neither qform nor sform"),
+        ("mm", True, (1.0, 1.0, 1.0), "voxels of 1 x 1 x 1 mm"),
+        ("meter", True, (0.001, 0.001, 0.01), ""),
+    ],
+)
+def test_a_voxel_size_that_may_be_made_up(
+    tmp_path: Path, unit: str, coded: bool, zooms: tuple[float, float, float], doubt: str
+) -> None:
+    nifti = nibabel.Nifti1Image(IMAGE.T, np.diag([*zooms, 1.0]))
+    nifti.header.set_xyzt_units(unit, "sec")
+    if not coded:
+        nifti.set_sform(None, code=0)
+        nifti.set_qform(None, code=0)
+    nibabel.save(nifti, tmp_path / "a.nii.gz")
+    found = read_placed(tmp_path / "a.nii.gz").doubt
+    assert doubt in found
+    assert bool(doubt) == bool(found)
+
+
+def test_what_this_software_writes_is_not_doubted(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.nii.gz", IMAGE, spacing_mm=SPACING, sidecar={})
+    assert read_placed(tmp_path / "a.nii.gz").doubt == ""
