@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from phenotyping.fit_quality import RATIO_RANGE
 from phenotyping.relaxometry import FitStatus, fit_decay, fit_inversion_recovery
 
 Array = NDArray[np.float64]
@@ -28,8 +29,6 @@ LARGEST_MM: Final = 20.0
 SETTLED_PX: Final = 0.01
 #: keeps an image whose contrast tells little (near the null) from running away
 DAMPING: Final = 0.05
-#: plausible B / A, see `phenotyping.fit_quality.RATIO_RANGE`
-RATIO_RANGE: Final = (1.5, 2.6)
 
 
 @dataclass(frozen=True)

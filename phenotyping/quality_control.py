@@ -78,6 +78,8 @@ def quality_control(
         raise MeasurementFailed(f"labels must be (frames, slices, y, x), got shape {labels.shape}")
     checked_voxel_ml(spacing_mm)
     whole, labels = labels, around_heart(labels)
+    # first and last frame are neighbors unless the frames are known not to cover the cycle
+    closed = volumes is None or volumes.cycle_covered
     findings = [
         _everywhere("tissues present", _missing_tissue, labels),
         _everywhere("label order", _wrong_order, labels),
@@ -89,8 +91,8 @@ def quality_control(
         _everywhere("slices contiguous", _missing_slices, labels),
         _everywhere("apex covered", _cut_apex, labels),
         _everywhere("inside the image", _at_the_edge, whole),
-        _steady_in_time(labels),
-        _present_in_time(labels),
+        _steady_in_time(labels, closed=closed),
+        _present_in_time(labels, closed=closed),
     ]
     return tuple(findings + (volume_findings(volumes) if volumes else []))
 
@@ -239,14 +241,17 @@ def _at_the_edge(volume: Labels) -> list[Trouble]:
     ]
 
 
-def _present_in_time(labels: Labels) -> Finding:
-    """A slice lacks the LV cavity in one frame, though the frames before and after have it; the last one is followed by
-    the first."""
+def _present_in_time(labels: Labels, *, closed: bool) -> Finding:
+    """A slice lacks the LV cavity in one frame, though the frames before and after have it; in a `closed` cycle the last
+    one is followed by the first."""
     check = "slices present in time"
     if len(labels) < MIN_FRAMES_IN_TIME:
         return Finding(check, "pass", f"not judged: {len(labels)} frames")
     present = (labels == LV).any(axis=(2, 3))
-    gaps = np.argwhere(~present & np.roll(present, 1, axis=0) & np.roll(present, -1, axis=0)).tolist()
+    missing = ~present & np.roll(present, 1, axis=0) & np.roll(present, -1, axis=0)
+    if not closed:
+        missing[[0, -1]] = False
+    gaps = np.argwhere(missing).tolist()
     if not gaps:
         return Finding(check, "pass", "as expected")
     shown = ", ".join(f"frame {t} slice {z}" for t, z in gaps[:PLACES_SHOWN])
@@ -254,15 +259,15 @@ def _present_in_time(labels: Labels) -> Finding:
     return Finding(check, "warn", f"LV cavity for one frame missing: {shown}{more}", tuple((t, z) for t, z in gaps))
 
 
-def _steady_in_time(labels: Labels) -> Finding:
-    """Consecutive frames, the last followed by the first; two-frame series (ED and ES) may differ by more."""
+def _steady_in_time(labels: Labels, *, closed: bool) -> Finding:
+    """Consecutive frames, in a `closed` cycle the last followed by the first; two-frame series (ED and ES) may differ by more."""
     check = "steady in time"
     if len(labels) < MIN_FRAMES_IN_TIME:
         return Finding(check, "pass", f"not judged: {len(labels)} frames")
     found: list[tuple[int, str]] = []
     for tissue in (LV, MYOCARDIUM, RV):
         area: NDArray[np.float64] = np.count_nonzero(labels == tissue, axis=(1, 2, 3)).astype(np.float64)
-        ratio = np.roll(area, -1) / np.maximum(area, 1)
+        ratio = (np.roll(area, -1) / np.maximum(area, 1))[: len(area) if closed else -1]
         jumps = np.flatnonzero((ratio > MAX_RATIO) | (ratio < 1 / MAX_RATIO))
         found += [(int(t), f"{NAMES[tissue]} changes by a factor {ratio[t]:.2f} after frame {t}") for t in jumps]
     if not found:

@@ -195,7 +195,7 @@ def _below_base(
     )
     ventricle = cavity > 0
     plane = fit_base_plane(ventricle, emptying_of(cavity, ventricle), pitch_mm=pitch_mm)
-    # muscle below the last cavity belongs to the apex and counts as it is
+    # muscle of slices without cavity, the tip of the apex above all, counts as it is
     apex = np.where(ventricle, 0.0, muscle).sum(axis=1) * pitch_mm
     return volume_below(cavity, ventricle, plane, pitch_mm=pitch_mm), apex + volume_below(
         muscle, ventricle, plane, pitch_mm=pitch_mm

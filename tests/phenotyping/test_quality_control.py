@@ -1,5 +1,7 @@
 """Are broken segmentations found, and sound ones left alone?"""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -185,3 +187,12 @@ def test_findings_do_not_depend_on_the_field_of_view(series: np.ndarray) -> None
     sick = damaged(series, np.random.default_rng(5))
     wide = np.pad(sick, ((0, 0), (0, 0), (30, 7), (11, 40)))
     assert quality_control(wide, spacing_mm=SPACING) == quality_control(sick, spacing_mm=SPACING)
+
+
+def test_first_and_last_frame_are_no_neighbors_of_an_open_cycle(series: np.ndarray) -> None:
+    volume = measure_volumes(series, spacing_mm=SPACING)
+    parts = np.concatenate([series[:1], series[:1], series[:1], series[:1]])
+    parts[-1][:, 20:] = 0  # the last frame lost half of the heart
+    for covered, expected in ((True, 6), (False, 3)):
+        found = by_name(quality_control(parts, spacing_mm=SPACING, volumes=replace(volume, cycle_covered=covered)))
+        assert len(found["steady in time"].places) == expected
