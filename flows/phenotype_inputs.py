@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from cohort.dicom import DicomStack, load_stack
 from cohort.dicom_series import DicomSeries, Kind, find_series
 from cohort.images import PlacedImage, read_placed, sidecar_path
 from cohort.records import ConfigProblem, FileProblem, WrongShape
+from flows.phenotype_people import apart, names_of_people
 
 MODALITIES: Final[dict[str, Kind]] = {
     "cine": "cine",
@@ -51,6 +52,7 @@ class ImageSeries:
 class LoadedSeries:
     """Images as scanners show them, (times, slices, y, x), and what the header says of them.
 
+    `doubt` says why the size of a voxel may be made up, empty where it is stated.
     `stored` turns an array as shown back to the way it is stored, on which `affine` and `stack` (DICOM only) lie.
     """
 
@@ -69,6 +71,7 @@ class LoadedSeries:
     note: str
     stack: DicomStack | None
     placed: PlacedImage | None
+    doubt: str = ""
 
     def stored(self, array: NDArray[Any]) -> NDArray[Any]:
         """From shown to stored."""
@@ -100,8 +103,10 @@ def find_images(
         raise ConfigProblem(f"{root} is no folder; expected one with DICOM or NIfTI images")
     files = _files(root, skip)
     nifti = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
-    found, problems = find_series(path for path in files if path not in set(nifti))
-    series = [*_dicom_images(root, found), *_nifti_images(root, nifti, problems)]
+    known = set(nifti)
+    found, problems = find_series(path for path in files if path not in known)
+    others = _nifti_images(root, nifti, problems)
+    series = [*_dicom_images(root, found, others={one.patient for one in others}), *others]
     if not series and not problems:
         raise ConfigProblem(f"{root}: no DICOM or NIfTI image in it")
     if modality != "auto":
@@ -149,33 +154,18 @@ def _files(root: Path, skip: Path | None) -> list[Path]:
 # --- DICOM -----------------------------------------------------------------------------------------------------------
 
 
-def _dicom_images(root: Path, found: list[DicomSeries]) -> list[ImageSeries]:
-    people: dict[str, list[DicomSeries]] = defaultdict(list)
-    for series in found:
-        people[series.frames[0].facts.subject].append(series)
-    names: dict[str, str] = {}
-    taken: dict[str, int] = defaultdict(int)
-    for subject, members in sorted(people.items(), key=lambda entry: min(s.first_file for s in entry[1])):
-        name = _folder_name(root, [path for series in members for path in series.files])
-        taken[name] += 1
-        names[subject] = name if taken[name] == 1 else f"{name}-{taken[name]}"
+def _dicom_images(root: Path, found: list[DicomSeries], *, others: Collection[str]) -> list[ImageSeries]:
     return [
         ImageSeries(
-            name=f"{names[series.frames[0].facts.subject]}_series{series.number:03d}",
-            patient=names[series.frames[0].facts.subject],
+            name=f"{patient}_series{series.number:03d}",
+            patient=patient,
             kind=series.kind,
             files=series.files,
             reason=series.reason,
             dicom=series,
         )
-        for series in found
+        for series, patient in zip(found, names_of_people(root, found, others=others), strict=True)
     ]
-
-
-def _folder_name(root: Path, paths: list[Path]) -> str:
-    """The first folder below the root that holds all files of a patient, or the root's own name."""
-    first = {path.relative_to(root).parts[0] for path in paths}
-    return first.pop() if len(first) == 1 and len(paths[0].relative_to(root).parts) > 1 else root.resolve().name
 
 
 # --- NIfTI -----------------------------------------------------------------------------------------------------------
@@ -201,7 +191,8 @@ def _nifti_images(root: Path, paths: list[Path], problems: list[FileProblem]) ->
 def _of_frames(root: Path, key: tuple[Path, str], parts: list[Path]) -> ImageSeries:
     ordered = sorted(parts, key=lambda path: (int(ONE_FRAME.match(path.name)["number"]), path))  # type: ignore[index]
     kind, reason = ("cine", "") if len(parts) > 1 else ("other", ONE_TIME)
-    return ImageSeries(key[1], _nifti_patient(root, ordered[0], key[1]), kind, tuple(ordered), reason)  # type: ignore[arg-type]
+    files = (*ordered, *(beside for path in ordered if (beside := sidecar_path(path)).is_file()))
+    return ImageSeries(key[1], _nifti_patient(root, ordered[0], key[1]), kind, files, reason)  # type: ignore[arg-type]
 
 
 ONE_TIME = "one time: end diastole and end systole need two; with --modality cine it is segmented all the same"
@@ -259,6 +250,7 @@ def _load_nifti(series: ImageSeries) -> LoadedSeries:
         note="",
         stack=None,
         placed=first,
+        doubt=next((part.doubt for part in parts if part.doubt), ""),
     )
 
 
@@ -287,10 +279,6 @@ def _forced(series: ImageSeries, kind: Kind) -> ImageSeries:
     return replace(series, kind=kind, reason="", dicom=dicom)
 
 
-def _named_apart(series: Iterable[ImageSeries]) -> list[ImageSeries]:
-    counts: dict[str, int] = defaultdict(int)
-    named = []
-    for one in series:
-        counts[one.name] += 1
-        named.append(one if counts[one.name] == 1 else replace(one, name=f"{one.name}-{counts[one.name]}"))
-    return named
+def _named_apart(series: Sequence[ImageSeries]) -> list[ImageSeries]:
+    names = apart([one.name for one in series])
+    return [one if one.name == name else replace(one, name=name) for one, name in zip(series, names, strict=True)]
