@@ -128,6 +128,8 @@ class Phenotyping:
         Formula by which indices are made: ``mosteller`` or ``dubois``.
     motion_correction
         Align the images of each mapping slice before the fit; what moved is among the facts of the scan.
+    strain
+        Follow the wall through each cine (``phenotyping.strain``); takes some seconds for each scan and arm.
     """
 
     lv_slices: LvSlices = "half_ring"
@@ -138,6 +140,7 @@ class Phenotyping:
     gating: Gating = "auto"
     body_surface: Formula = "mosteller"
     motion_correction: bool = False
+    strain: bool = False
 
     def __post_init__(self) -> None:
         for name, words in (

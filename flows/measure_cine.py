@@ -17,6 +17,8 @@ from phenotyping.basal_apical import CountingRules
 from phenotyping.body_size import INDEXED, body_surface_area_m2
 from phenotyping.cycle import MIN_FRAMES_FOR_CURVE, find_cycle
 from phenotyping.quality_control import Finding, quality_control
+from phenotyping.strain import MIN_FRAMES as MIN_FRAMES_FOR_STRAIN
+from phenotyping.strain import StrainOptions, measure_strain
 from phenotyping.volume_curve import MIN_FRAMES_FOR_RATES
 from phenotyping.volumes import VentricularVolumes, measure_volumes
 from phenotyping.wall_thickness import thickness_of_frame
@@ -35,6 +37,7 @@ ALWAYS = (
 )
 OF_THE_RATE = ("lv_co_l_min", "heart_rate_bpm")
 OF_THE_CURVE = ("lv_peak_ejection_rate_ml_s", "lv_peak_filling_rate_ml_s")
+STRAIN_NAMES = ("gcs_percent", "grs_percent")
 WALL_NAMES = ("max_wall_thickness_mm", "mean_wall_thickness_mm")
 MIN_FRAMES_FOR_OUTPUT = MIN_FRAMES_FOR_CURVE
 # kept of the volumes in the manifest: where and how they were measured
@@ -73,6 +76,8 @@ def planned_of_cine(
         names += OF_THE_CURVE
     if recon["info"].get("Height") and recon["info"].get("Weight"):
         names += [INDEXED[name] for name in names if name in INDEXED]
+    if options is not None and options.strain and n_frames >= MIN_FRAMES_FOR_STRAIN:
+        names += STRAIN_NAMES
     return [*names, *WALL_NAMES]
 
 
@@ -131,6 +136,10 @@ def measure_cine(
         }
     except CardioValError as problem:
         values += failed(WALL_NAMES, one_line(problem))
+    if STRAIN_NAMES[0] in names:
+        of_strain, by_place = strain_values(image, labels, volumes, spacing=spacing, warning=warning)
+        values += of_strain
+        segments |= by_place
     middle = middle_slice(labels[volumes.ed_frame])
     pictures = [
         Picture(phase, z, image[frame, z], labels[frame, z])
@@ -148,6 +157,41 @@ def in_short(findings: Sequence[Finding]) -> str:
     """Which checks object, for the rows; places and numbers stand once, among the facts of the scan."""
     words = [f"{f.check} ({f.status})" for f in findings if f.status != "pass"]
     return f"quality control: {', '.join(words)}" if words else ""
+
+
+def strain_values(
+    image: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    volumes: VentricularVolumes,
+    *,
+    spacing: tuple[float, float, float],
+    warning: str,
+) -> tuple[list[Value], dict[str, Any]]:
+    """Global peaks as rows; curves and the peaks of segments as facts."""
+    try:
+        found = measure_strain(
+            upright(image),
+            upright(labels),
+            spacing_mm=upright_spacing(spacing),
+            ed_frame=volumes.ed_frame,
+            options=StrainOptions(periodic=volumes.cycle_covered),
+        )
+    except CardioValError as problem:
+        return failed(STRAIN_NAMES, one_line(problem)), {}
+    doubt = "; ".join(part for part in (warning, *found.reasons) if part)
+    facts = {
+        "circumferential_strain_peak": by_segment(found.circumferential_peak_by_segment),
+        "radial_strain_peak": by_segment(found.radial_peak_by_segment),
+        "circumferential_strain_percent": finite(found.circumferential_percent),
+        "radial_strain_percent": finite(found.radial_percent),
+        "strain_closure_mm": by_segment(found.closure_mm),
+    }
+    return [checked(name, getattr(found, name), doubt) for name in STRAIN_NAMES], facts
+
+
+def finite(curve: NDArray[np.float64]) -> list[float | None]:
+    """A curve as a manifest holds it."""
+    return [float(value) if math.isfinite(value) else None for value in curve]
 
 
 def indexed(

@@ -16,7 +16,12 @@ ARM_COLUMNS = ("method", "pattern", "acceleration")
 COLUMNS = (*SCAN_COLUMNS, *ARM_COLUMNS, "quantity", "unit", "segment", "value")
 NUMBERS = ("field_t", "acceleration", "value")
 #: facts of an arm that are values by AHA segment, with their unit
-UNITS = {"wall_thickness_mean": "mm", "wall_thickness_max": "mm"}
+UNITS = {
+    "wall_thickness_mean": "mm",
+    "wall_thickness_max": "mm",
+    "circumferential_strain_peak": "%",
+    "radial_strain_peak": "%",
+}
 
 
 def by_segment(values: Mapping[int, float]) -> dict[str, float | None]:

@@ -15,11 +15,12 @@ EXPECTED = {
     *("lv_mass_es_g", "heart_rate_bpm", "lv_peak_ejection_rate_ml_s", "lv_peak_filling_rate_ml_s"),
     *("lv_edvi_ml_m2", "lv_esvi_ml_m2", "lv_svi_ml_m2", "lv_ci_l_min_m2", "lv_massi_g_m2"),
     *("rv_edvi_ml_m2", "rv_esvi_ml_m2", "rv_svi_ml_m2"),
+    *("gcs_percent", "grs_percent", "septal_t1_ms", "septal_t2_ms", "septal_t1rho_ms"),
     *("t1_ms", "t2_ms", "t1rho_ms", "psnr_db", "ssim", "nmse", "heart_psnr_db", "heart_ssim"),
     *("dice_lv", "dice_myocardium", "dice_rv"),
 }
 # without a margin until one is proposed with its evidence; nothing is shown of them
-WITHOUT_MARGIN = ("lv_mass_es_g", "heart_rate_bpm", "_ml_s", "_m2")
+WITHOUT_MARGIN = ("lv_mass_es_g", "heart_rate_bpm", "_ml_s", "_m2", "gcs_percent", "grs_percent")
 UNIT_OF_SUFFIX = {"_ml": "mL", "_bpm": "1/min", "_ml_s": "mL/s", "_ml_m2": "mL/m²", "_g_m2": "g/m²"}
 UNIT_OF_SUFFIX |= {
     "_l_min_m2": "L/min/m²",

@@ -164,3 +164,14 @@ def test_segments_of_the_wall_are_kept_beside_the_table() -> None:
     assert set(mean) >= {str(segment) for segment in range(1, 17)}
     known = [value for value in most.values() if value is not None]
     assert max(known) == {v.phenotype: v.value for v in found.values}["max_wall_thickness_mm"]
+
+
+def test_strain_is_measured_where_it_is_asked_for() -> None:
+    found = measured(8, options=Phenotyping(strain=True), frame_time_s=0.1)
+    values = {value.phenotype: value.value for value in found.values}
+    # the inner border shrinks by 6 of 14 pixels, the outer by 6 of 19; the wall keeps its thickness
+    assert -45 < values["gcs_percent"] < -15
+    assert abs(values["grs_percent"]) < 25
+    assert len(found.facts["circumferential_strain_percent"]) == 8
+    assert set(found.facts["radial_strain_peak"]) == {str(segment) for segment in range(1, 17)}
+    assert "gcs_percent" not in {value.phenotype for value in measured(8, frame_time_s=0.1).values}
