@@ -113,8 +113,7 @@ def thickness_picture(path: Path, mean_mm: Mapping[str, float | None], title: st
     values = {int(segment): math.nan if value is None else value for segment, value in mean_mm.items()}
     known = [value for value in values.values() if math.isfinite(value)]
     low, high = (math.floor(min(known)), math.ceil(max(known))) if known else (0, 1)
-    words = f"{title}: mean wall thickness, end diastole"
-    content = bullseye_png(values, title=words, unit="mm", limits=(low, max(high, low + 1)))
+    content = bullseye_png(values, title=title, unit="mm", limits=(low, max(high, low + 1)))
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return path

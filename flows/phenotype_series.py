@@ -1,6 +1,7 @@
 """What happens to one series of images: read, label, measure, and write labels, picture and DICOM segmentation."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -215,7 +216,7 @@ def _cine(
     except (CardioValError, ValueError) as problem:
         names = planned_of_cine(n_frames=len(labels), recon=recon, options=Phenotyping())
         values = failed(names, one_line(problem))
-    picture = folder / "picture.png"
+    picture, doubt = folder / "picture.png", failed_checks(facts)
     cine_picture(
         picture,
         loaded.image,
@@ -223,11 +224,12 @@ def _cine(
         spacing_mm=loaded.spacing_mm,
         phases={"ED": facts["ed_frame"], "ES": facts["es_frame"]} if facts else {},
         curves_ml={"LV": facts["lv_curve_ml"], "RV": facts["rv_curve_ml"]} if facts else {},
-        title=series.name,
+        title=f"{series.name}{doubt}",
     )
     pictures = [picture]
     if facts.get("wall_thickness_mean"):
-        pictures.append(thickness_picture(folder / "wall_thickness.png", facts["wall_thickness_mean"], series.name))
+        title = "Mean wall thickness at ED" + ("; quality control failed" if doubt else "")
+        pictures.append(thickness_picture(folder / "wall_thickness.png", facts["wall_thickness_mean"], title))
     facts |= {"frame_time_s": loaded.frame_time_s, "heart_rate_bpm": loaded.heart_rate_bpm}
     return values, facts, pictures
 
@@ -261,6 +263,12 @@ def _map(
     facts = {"fit": fitted.how, "sequence": fitted.sequence, "times_ms": np.asarray(loaded.times_ms).tolist()}
     facts |= {"map": regions} if regions else {}
     return values, facts, [path, path.with_name(f"{name}_map.json"), picture]
+
+
+def failed_checks(facts: Mapping[str, Any]) -> str:
+    """What the title of a picture says of quality control, if labels failed it."""
+    names = [finding["check"] for finding in facts.get("quality_control", ()) if finding["status"] == "fail"]
+    return f"; labels failed quality control: {', '.join(names)}" if names else ""
 
 
 def in_words(value: Value) -> str:

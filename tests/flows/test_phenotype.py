@@ -32,7 +32,7 @@ from flows.phenotype import PhenotypeSummary, phenotype
 from flows.phenotype_inputs import find_images
 from flows.phenotype_maps import sequence_of
 from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows, printed
-from flows.phenotype_series import PhenotypeOptions, label_map_of
+from flows.phenotype_series import PhenotypeOptions, failed_checks, label_map_of
 from phenotyping.volumes import measure_volumes
 
 OPTIONS = PhenotypeOptions(study="study", center="local", model_folder=None, label_map={}, device="cpu")
@@ -196,6 +196,12 @@ def test_published_values_stand_beside_the_tables(measured: PhenotypeSummary) ->
     assert mine["normal_mean"].astype(float).tolist() == [row.mean for row in expected.values]
     assert mine["reason"].str.contains("not comparable").all()
     assert mine["sequence"].eq("").all()
+
+
+def test_pictures_say_that_labels_failed() -> None:
+    findings = [{"check": check, "status": status} for check, status in (("ring", "fail"), ("EF", "warn"))]
+    assert failed_checks({"quality_control": findings}) == "; labels failed quality control: ring"
+    assert failed_checks({"quality_control": findings[1:]}) == failed_checks({}) == ""
 
 
 def test_the_sequence_decides_which_studies_are_beside() -> None:
