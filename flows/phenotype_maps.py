@@ -2,40 +2,43 @@
 
 import math
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cohort.phenotypes import VOCABULARY
-from cohort.records import CardioValError
-from flows.measure_map import PARAMETER, facts_of, values_of
+from cohort.records import CardioValError, MeasurementFailed
+from flows.measure_map import PARAMETER, aligned, facts_of, fitted, values_of
 from flows.measured_values import Value, failed
 from flows.phenotype_inputs import LoadedSeries
 from flows.stages import one_line
 from phenotyping.biomarkers import regional_values
 from phenotyping.labels import MYOCARDIUM
 from phenotyping.phase import restore_sign
-from phenotyping.relaxometry import fit_decay, fit_inversion_recovery, fit_saturation_recovery
+from phenotyping.relaxometry import fit_inversion_recovery, fit_saturation_recovery
 from phenotyping.shmolli import SCHEME, fit_shmolli
 
 SHORTEST_BEAT_MS: Final = 300.0
 #: words of a header to the names of cohort.normal_values; the first that fits
 SEQUENCES: Final = {"shmolli": "ShMOLLI", "sapphire": "SAPPHIRE", "molli": "MOLLI"}
+LOOK_LOCKER, DECAY = "Look-Locker inversion recovery", "mono-exponential decay"
 MAP_PHENOTYPE = {"T1 mapping": "t1_ms", "T2 mapping": "t2_ms", "T2* mapping": "t2star_ms"}
 
 
 @dataclass(frozen=True)
 class FittedMap:
     """Time constant and its uncertainty, ms, and explained variance, (slices, y, x), NaN where the fit failed; `how` says
-    which fit it was, `sequence` what was scanned, None where the header and the times do not tell."""
+    which fit it was, `sequence` what was scanned, None where the header and the times do not tell, `motion` what moved in
+    each slice that was to be aligned."""
 
     t_ms: NDArray[np.float64]
     sd_ms: NDArray[np.float64]
     r2: NDArray[np.float64]
     how: str
     sequence: str | None
+    motion: dict[str, Any] = field(default_factory=dict)
 
 
 def planned_of_map(kind: str) -> list[str]:
@@ -44,41 +47,80 @@ def planned_of_map(kind: str) -> list[str]:
     return [known for known in (name, f"septal_{name}") if known in VOCABULARY]
 
 
-def fit_map(series: LoadedSeries, kind: str) -> FittedMap:
+def fit_map(series: LoadedSeries, kind: str, *, align: NDArray[np.uint8] | None = None) -> FittedMap:
     """Fit every slice with its own times.
 
     T1: saturation recovery where the sequence is named SASHA; ShMOLLI's conditional rule where the times show its scheme
     of 5, 1 and 1 images; else inversion recovery with Look-Locker correction. With phase images the samples carry their
     sign, else every plausible polarity is tried. T2 and T2*: a decay.
+
+    Parameters
+    ----------
+    series
+        Images with their times.
+    kind
+        A key of `MAP_PHENOTYPE`.
+    align
+        Labels (slices, y, x): the images of each slice are aligned around its heart before the fit.
     """
     if series.times_ms is None:
         raise ValueError("a mapping series has times")
-    parts = [_fit_slice(series, kind, z) for z in range(series.image.shape[1])]
+    motion: dict[str, Any] = {}
+    if align is not None:
+        series, motion = without_motion(series, kind, align)
+    parts = [_fit_slice(series, kind, z, moved=_was_moved(motion, z)) for z in range(series.image.shape[1])]
     return FittedMap(
         t_ms=np.stack([part.t_ms for part in parts]),
         sd_ms=np.stack([part.sd_ms for part in parts]),
         r2=np.stack([part.r2 for part in parts]),
-        how=parts[0].how,
+        how="; ".join(dict.fromkeys(part.how for part in parts)),
         sequence=parts[0].sequence,
+        motion=motion,
     )
 
 
+def without_motion(
+    series: LoadedSeries, kind: str, labels: NDArray[np.uint8]
+) -> tuple[LoadedSeries, dict[str, dict[str, Any]]]:
+    """The series with each slice aligned around its labels, and what was found; a slice that cannot be is left as it is."""
+    image, motion = series.image.copy(), {}
+    for z, part in enumerate(labels):
+        if not part.any():
+            continue
+        times = np.asarray(series.times_ms)[:, z]
+        try:
+            image[:, z], told = aligned(series.image[:, z], times, MAP_PHENOTYPE[kind], part, series.spacing_mm)
+        except MeasurementFailed as problem:
+            told = {"not corrected": str(problem)}
+        motion[_motion_of(z)] = told
+    return replace(series, image=image), motion
+
+
+def _motion_of(z: int) -> str:
+    return f"motion of slice {z}"
+
+
+def _was_moved(motion: dict[str, Any], z: int) -> bool:
+    return bool(motion.get(_motion_of(z), {}).get("kept"))
+
+
 def map_values(
-    fitted: FittedMap, labels: NDArray[np.uint8], series: LoadedSeries, kind: str
+    found: FittedMap, labels: NDArray[np.uint8], series: LoadedSeries, kind: str
 ) -> tuple[list[Value], dict[str, Any]]:
     """Medians of the middle of the wall, all of it and the septum, or the reasons why there are none; among the facts those
-    of the AHA segments, with quartiles and pixels."""
+    of the AHA segments, with quartiles and pixels, and what moved."""
     names = planned_of_map(kind)
     if not names:
-        return [], {}
+        return [], dict(found.motion)
     # few samples of T2: a single pixel's uncertainty is too rough to exclude pixels by
-    sd = fitted.sd_ms if names[0] == "t1_ms" else None
+    sd = found.sd_ms if names[0] == "t1_ms" else None
     try:
-        regions = regional_values(PARAMETER[names[0]], fitted.t_ms, labels, spacing_mm=series.spacing_mm, sd_ms=sd)
+        regions = regional_values(PARAMETER[names[0]], found.t_ms, labels, spacing_mm=series.spacing_mm, sd_ms=sd)
     except CardioValError as problem:
-        return failed(names, one_line(problem)), {}
-    wall = fitted.r2[(labels == MYOCARDIUM) & np.isfinite(fitted.r2)]
-    return values_of(names[0], regions), facts_of(regions, median_r2=float(np.median(wall)) if wall.size else math.nan)
+        return failed(names, one_line(problem)), dict(found.motion)
+    wall = found.r2[(labels == MYOCARDIUM) & np.isfinite(found.r2)]
+    facts = facts_of(regions, median_r2=float(np.median(wall)) if wall.size else math.nan)
+    return values_of(names[0], regions), found.motion | facts
 
 
 def sequence_of(kind: str, words: Container[str]) -> str | None:
@@ -87,31 +129,31 @@ def sequence_of(kind: str, words: Container[str]) -> str | None:
     return next((name for word, name in known.items() if word in words), None)
 
 
-def _fit_slice(series: LoadedSeries, kind: str, z: int) -> FittedMap:
+def _fit_slice(series: LoadedSeries, kind: str, z: int, *, moved: bool) -> FittedMap:
     signal: NDArray[np.floating] = np.moveaxis(series.image[:, z], 0, -1)
     times = np.asarray(series.times_ms)[:, z]
-    if kind != "T1 mapping":
-        decay = fit_decay(signal, times)
-        how = f"mono-exponential decay, {len(times)} times"
-        return FittedMap(decay.t_ms, decay.t_sd_ms, decay.r2, how, sequence_of(kind, series.words))
-    if "sasha" in series.words:
+    n, sequence, aligned_too = len(times), sequence_of(kind, series.words), ", images aligned" if moved else ""
+    if kind == "T1 mapping" and "sasha" in series.words:
         recovery = fit_saturation_recovery(signal, times)
-        how = f"saturation recovery, {len(times)} times"
+        how = f"saturation recovery, {n} times{aligned_too}"
         return FittedMap(recovery.t1_ms, recovery.t1_sd_ms, recovery.r2, how, "SASHA")
-    signed, polarity = series.phase is not None, "signs from the phase images"
-    if series.phase is not None:
+    # phase images were not aligned, and lie elsewhere than magnitudes that were
+    signed = kind == "T1 mapping" and series.phase is not None and not moved
+    polarity = f"{'signs from the phase images' if signed else 'signs searched'}{aligned_too}"
+    if series.phase is not None and signed:
         turned = np.moveaxis(series.image[:, z] * np.exp(1j * series.phase[:, z]), 0, -1)
         signal = restore_sign(turned, times)
-    else:
-        polarity = "signs searched"
-    if inversions(times) == list(SCHEME):
+    if kind == "T1 mapping" and inversions(times) == list(SCHEME):
         rr_ms = float(np.median(np.diff(times[: SCHEME[0]])))
         fit = fit_shmolli(signal, times, rr_ms=rr_ms, signed=signed).fit
         how = f"ShMOLLI, conditional on T1 and RR of {rr_ms:.0f} ms, {polarity}"
         return FittedMap(fit.t1_ms, fit.t1_sd_ms, fit.r2, how, "ShMOLLI")
-    fit = fit_inversion_recovery(signal, times, signed=signed)
-    how = f"Look-Locker inversion recovery, {len(times)} times, {polarity}"
-    return FittedMap(fit.t1_ms, fit.t1_sd_ms, fit.r2, how, sequence_of(kind, series.words))
+    if signed:
+        fit = fit_inversion_recovery(signal, times, signed=True)
+        return FittedMap(fit.t1_ms, fit.t1_sd_ms, fit.r2, f"{LOOK_LOCKER}, {n} times, {polarity}", sequence)
+    maps = fitted(MAP_PHENOTYPE[kind], signal, times)
+    how = f"{LOOK_LOCKER}, {n} times, {polarity}" if kind == "T1 mapping" else f"{DECAY}, {n} times{aligned_too}"
+    return FittedMap(maps["value"], maps["sd"], maps["r2"], how, sequence)
 
 
 def inversions(times_ms: NDArray[np.floating]) -> list[int]:
