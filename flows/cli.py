@@ -127,6 +127,7 @@ def phenotype(
     import torch
 
     from flows.phenotype import phenotype as run
+    from flows.phenotype_normals import printed
     from flows.phenotype_series import PhenotypeOptions, label_map_of
 
     if threads:
@@ -141,6 +142,8 @@ def phenotype(
     with bars() as advance:
         summary = run(folder, out, options=options, modality=modality, advance=advance)
     print_series(summary)
+    for line in printed(summary.normals):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     if len(summary.failures):
         console.print(f"{len(summary.failures)} entries in {out / 'failures.csv'}", style="bold yellow", soft_wrap=True)
     console.print(

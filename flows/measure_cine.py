@@ -147,9 +147,7 @@ def measure_cine(
         for z in [at.get(phase, middle)]
     ]
     facts: dict[str, Any] = {name: value for name, value in asdict(volumes).items() if name in FACTS}
-    facts["quality_control"] = [
-        {"check": f.check, "status": f.status, "reason": f.reason} for f in findings if f.status != "pass"
-    ]
+    facts["quality_control"] = [{"check": f.check, "status": f.status, "reason": f.reason} for f in findings]
     return Measured(tuple(values), tuple(pictures), {**facts, "slice_order": order_found(volumes), **size, **segments})
 
 

@@ -37,7 +37,8 @@ MAX_RELATIVE_SD: Final = 0.5
 class RegionValue:
     """Median and quartiles in ms over `n_used` pixels; `n_excluded` pixels of the region had no usable value.
 
-    `region` is `central wall` (or the band given), `septum`, `segment 1` to `segment 16` or, with `reason`, `whole wall`.
+    `region` is `central wall` (or the band given), `septum`, `segment 1` to `segment 16` or, with `reason`, `whole wall` or
+    `whole septum`.
     """
 
     name: str
@@ -129,12 +130,12 @@ def regional_values(
             except MeasurementFailed as problem:
                 reasons[f"segment {number}"] = str(problem)
     septum = None
-    mask = central & np.isin(segment, SEPTAL_SEGMENTS)
-    if not mask.any():
+    whole_septum = (labels == MYOCARDIUM) & np.isin(segment, SEPTAL_SEGMENTS)
+    if not whole_septum.any():
         reasons["septum"] = found.reason or "no mid slice with a septum"
     else:
         try:
-            septum = _value(name, values, mask, usable, "septum", least=MIN_SEGMENT_PIXELS)
+            septum = _septal_value(name, values, whole_septum, central, usable)
         except MeasurementFailed as problem:
             reasons["septum"] = str(problem)
     return RegionalValues(wall, septum, segments, reasons)
@@ -228,6 +229,15 @@ def _wall_value(
         return _value(name, values, central, usable, region, least=MIN_PIXELS)
     reason = f"{part} has only {n_central} usable pixels"
     return _value(name, values, wall, usable, "whole wall", least=MIN_PIXELS, reason=reason)
+
+
+def _septal_value(name: Parameter, values: Array, septum: Mask, central: Mask, usable: Mask) -> RegionValue:
+    """The septum's middle; all of it, with the reason, where pixels are too coarse for a middle."""
+    n_central = np.count_nonzero(septum & central & usable)
+    if n_central >= MIN_SEGMENT_PIXELS:
+        return _value(name, values, septum & central, usable, "septum", least=MIN_SEGMENT_PIXELS)
+    reason = f"the middle of the septum has only {n_central} usable pixels"
+    return _value(name, values, septum, usable, "whole septum", least=MIN_SEGMENT_PIXELS, reason=reason)
 
 
 def _value(

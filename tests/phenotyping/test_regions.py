@@ -118,3 +118,16 @@ def test_excluded_pixels_are_counted_and_missing_regions_explained() -> None:
     alone = regional_values("T1", values, labels, spacing_mm=SPACING)
     assert alone.septum is None
     assert "no RV" in alone.reasons["septum"]
+
+
+def test_a_septum_without_usable_middle_is_measured_whole_and_says_so() -> None:
+    labels = heart()[None]
+    septal = np.isin(segment_map(labels, spacing_mm=SPACING).segment, (8, 9))
+    values = np.where(septal, 1100.0, 1000.0)
+    values[septal & transmural_band(labels, spacing_mm=SPACING)] = np.nan  # fits failed in the middle of the septum
+    found = regional_values("T1", values, labels, spacing_mm=SPACING)
+    assert found.septum is not None
+    assert found.septum.region == "whole septum"
+    assert "the middle of the septum has only 0 usable pixels" in found.septum.reason
+    assert found.septum.median_ms == 1100
+    assert found.wall.median_ms == 1000
