@@ -11,7 +11,12 @@ from reports.bullseye import NAMES, bullseye_svg
 from reports.document import Block, Context, in_parts, plots_block, table_block, text_block
 from reports.tables import Cell, Row, Table
 
-QUANTITIES: Final = {"wall_thickness_mean": "Mean wall thickness", "wall_thickness_max": "Maximum wall thickness"}
+QUANTITIES: Final = {
+    "wall_thickness_mean": "Mean wall thickness",
+    "wall_thickness_max": "Maximum wall thickness",
+    "circumferential_strain_peak": "Peak circumferential strain",
+    "radial_strain_peak": "Peak radial strain",
+}
 DRAWN: Final = "wall_thickness_mean"
 MOST_DRAWN_IN_PDF: Final = 12
 #: ends of the scale of differences, mm: at least, and at most (beyond, the bar has an arrow)
