@@ -17,7 +17,8 @@ from flows.caching import read_manifest
 from flows.outcome import measurement_table, without_none
 from flows.phenotype_inputs import ImageSeries, find_images
 from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows
-from flows.phenotype_series import PhenotypeOptions, failed_rows, phenotype_series
+from flows.phenotype_options import PhenotypeOptions
+from flows.phenotype_series import failed_rows, phenotype_series
 from flows.provenance import command, commit, device_name, version
 from flows.stages import one_line
 from phenotyping.nnunet import model_identity
@@ -137,7 +138,7 @@ def _write_run(
             "modality": modality,
             "study": options.study,
             "center": options.center,
-            "label_map": dict(options.label_map),
+            **options.science(),
             "series": {str(status): int(n) for status, n in counts.items()},
         },
         "provenance": {

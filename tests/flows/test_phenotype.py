@@ -30,8 +30,6 @@ from flows.caching import read_manifest
 from flows.cli import app
 from flows.phenotype import PhenotypeSummary, phenotype
 from flows.phenotype_inputs import find_images
-from flows.phenotype_maps import sequence_of
-from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows, printed
 from flows.phenotype_series import PhenotypeOptions, failed_checks, label_map_of
 from phenotyping.volumes import measure_volumes
 
@@ -204,29 +202,6 @@ def test_pictures_say_that_labels_failed() -> None:
     assert failed_checks({"quality_control": findings[1:]}) == failed_checks({}) == ""
 
 
-def test_the_sequence_decides_which_studies_are_beside() -> None:
-    assert sequence_of("T1 mapping", "t1map_shmolli_192i") == "ShMOLLI"
-    assert sequence_of("T1 mapping", "molli 5(3)3") == "MOLLI"
-    assert sequence_of("T1 mapping", "t1 map") is None
-    assert sequence_of("T2 mapping", "grase t2") == "GraSE"
-    assert sequence_of("T2* mapping", "grase") is None
-    row = {"patient": "P", "scan": "s", "phenotype": "t1_ms", "value": 990.0, "unit": "ms", "field_t": 1.5}
-    (only,) = normal_rows([row, row | {"phenotype": "lv_edv_ml"}, row | {"value": None}], {"s": "ShMOLLI"})
-    assert (only["normal_mean"], only["reason"]) == (962, "")
-    (none,) = normal_rows([row | {"field_t": 0.55}], {"s": "MOLLI"})
-    assert "source" not in none
-    assert "0.55 T" in none["reason"]
-    lines = printed(pd.DataFrame([only, none], columns=list(NORMAL_COLUMNS)).assign(series=["s", "low"]))
-    assert [line.split(";")[0] for line in lines] == [
-        "s: T1 990 ms",
-        "  962 ± 25 (913 to 1011) ms at 1.5 T, ShMOLLI 5(1)1(1)1 Siemens, n = 342",
-        "low: T1 990 ms",
-        "  no verified normal values of T1 at 0.55 T (there are for 1.5, 3, 5 T)",
-    ]
-    (unknown,) = normal_rows([row | {"field_t": None}], {})
-    assert unknown["reason"] == "the field strength is not known"
-
-
 def test_the_table_is_the_tidy_one(measured: PhenotypeSummary) -> None:
     table = pd.read_parquet(measured.folder / "measurements.parquet")
     pd.testing.assert_frame_equal(table, measured.measurements)
@@ -282,6 +257,63 @@ def test_nothing_that_identifies_a_patient_is_written(measured: PhenotypeSummary
 def test_the_phase_gives_the_signs(measured: PhenotypeSummary) -> None:
     sidecar = read_placed(measured.folder / "P7_series005" / "t1_map.nii.gz", allow_nan=True).sidecar
     assert "signs from the phase images" in sidecar["fit"]
+
+
+def single_slice_series(root: Path, cine: NDArray[np.uint16], patient: SyntheticPatient) -> None:
+    """The cine as some scanners store it: a series for each slice."""
+    for t in range(N_FRAMES):
+        for z in range(N_SLICES):
+            place = {"series": f"1.2.826.9.{z}", "position": z * pitch_mm(patient) * NORMAL}
+            write_dicom(root / f"{t}_{z}", cine[t, z], SeriesNumber=10 + z, TriggerTime=100.0 * t, **place)
+
+
+def labeled_as(monkeypatch: pytest.MonkeyPatch, rendered: Cine) -> None:
+    """Labels as they were drawn instead of a network's."""
+    drawn = rendered.label_fractions.argmax(axis=2).astype(np.uint8)
+    monkeypatch.setattr(flows.phenotype_series, "segment", lambda *_, **__: drawn)
+
+
+def test_a_stack_of_single_slice_series_has_segmentations(
+    patient: SyntheticPatient,
+    rendered: Cine,
+    cine: NDArray[np.uint16],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    single_slice_series(tmp_path / "in", cine, patient)
+    labeled_as(monkeypatch, rendered)
+    summary = phenotype(tmp_path / "in", tmp_path / "out", options=OPTIONS)
+    (row,) = summary.series.to_dict("records")
+    assert (row["status"], row["note"]) == ("measured", f"put together from {N_SLICES} series of one slice each")
+    files = sorted((tmp_path / "out" / row["series"] / "segmentation").iterdir())
+    assert len(files) == N_FRAMES
+    series = {one.SeriesInstanceUID for one in pydicom.dcmread(files[0]).ReferencedSeriesSequence}
+    assert series == {f"1.2.826.9.{z}" for z in range(N_SLICES)}
+
+
+def test_without_segmentations_the_numbers_stay(
+    patient: SyntheticPatient,
+    rendered: Cine,
+    cine: NDArray[np.uint16],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    single_slice_series(tmp_path / "in", cine, patient)
+    labeled_as(monkeypatch, rendered)
+
+    def refuse(folder: Path, *_: Any, **__: Any) -> None:
+        folder.mkdir(parents=True)
+        (folder / "segmentation_t00.dcm").write_text("half of it")
+        raise TypeError("no such header")
+
+    monkeypatch.setattr(flows.phenotype_series, "write_segmentations", refuse)
+    summary = phenotype(tmp_path / "in", tmp_path / "out", options=OPTIONS)
+    (row,) = summary.series.to_dict("records")
+    assert row["status"] == "measured"
+    assert row["note"].endswith("; no DICOM SEG: no such header")
+    assert value(summary, "lv_edv_ml") > 50
+    assert not [*(tmp_path / "out").rglob("*.dcm")]
+    assert summary.exit_status == 0
 
 
 def test_what_is_complete_is_not_done_again(
@@ -437,7 +469,7 @@ def test_a_model_that_cannot_be_used_ends_the_run(images: Path, tmp_path: Path) 
 
 
 def test_label_maps_as_typed() -> None:
-    assert label_map_of(["1=RV cavity", "LVC = 1"]) == {1: "RV cavity", "LVC": 1}
+    assert label_map_of(["1=RV cavity", "LVC = 1"]) == {"1": "RV cavity", "LVC": "1"}
     for wrong, message in ((["1"], "expected THEIRS=OURS"), (["1=2", "1=3"], "given twice")):
         with pytest.raises(ConfigProblem, match=message):
             label_map_of(wrong)

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from flows.measure_map import measure_map
 from flows.phenotype_inputs import LoadedSeries
-from flows.phenotype_maps import fit_map, map_values
+from flows.phenotype_maps import fit_map, map_values, sequence_of
+from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows, printed
 from flows.stages import ScanJob, upright
 
 T1_TIMES = np.array([100.0, 180, 880, 960, 1650, 1740, 2500, 3200])
@@ -103,3 +105,26 @@ def test_a_slice_that_cannot_be_aligned_is_measured_as_it_is(rng: np.random.Gene
     found = fit_map(series, "T1 mapping", align=labels)
     assert "not corrected" in found.motion["motion of slice 0"]
     np.testing.assert_array_equal(found.t_ms, fit_map(series, "T1 mapping").t_ms)
+
+
+def test_the_sequence_decides_which_studies_are_beside() -> None:
+    assert sequence_of("T1 mapping", ("short axis", "shmolli")) == "ShMOLLI"
+    assert sequence_of("T1 mapping", ("molli",)) == "MOLLI"
+    assert sequence_of("T1 mapping", ("scout",)) is None
+    assert sequence_of("T2 mapping", ("grase",)) == "GraSE"
+    assert sequence_of("T2* mapping", ("grase",)) is None
+    row = {"patient": "P", "scan": "s", "phenotype": "t1_ms", "value": 990.0, "unit": "ms", "field_t": 1.5}
+    (only,) = normal_rows([row, row | {"phenotype": "lv_edv_ml"}, row | {"value": None}], {"s": "ShMOLLI"})
+    assert (only["normal_mean"], only["reason"]) == (962, "")
+    (none,) = normal_rows([row | {"field_t": 0.55}], {"s": "MOLLI"})
+    assert "source" not in none
+    assert "0.55 T" in none["reason"]
+    lines = printed(pd.DataFrame([only, none], columns=list(NORMAL_COLUMNS)).assign(series=["s", "low"]))
+    assert [line.split(";")[0] for line in lines] == [
+        "s: T1 990 ms",
+        "  962 ± 25 (913 to 1011) ms at 1.5 T, ShMOLLI 5(1)1(1)1 Siemens, n = 342",
+        "low: T1 990 ms",
+        "  no verified normal values of T1 at 0.55 T (there are for 1.5, 3, 5 T)",
+    ]
+    (unknown,) = normal_rows([row | {"field_t": None}], {})
+    assert unknown["reason"] == "the field strength is not known"
