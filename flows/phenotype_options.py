@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from cohort.geometry_rules import SliceOrder
 from cohort.records import ConfigProblem
@@ -36,7 +36,7 @@ class PhenotypeOptions:
     Raises
     ------
     ConfigProblem
-        A label of the map is given twice, as number and as text.
+        A label of the map is given twice, as number and as text; or there is no such slice order.
     """
 
     study: str
@@ -54,6 +54,7 @@ class PhenotypeOptions:
         if len(keys) < len(self.label_map):
             raise ConfigProblem(f"label map: a label is given twice, as number and as text: {dict(self.label_map)}")
         object.__setattr__(self, "label_map", keys)
+        checked_order(self.slice_order)
 
     def science(self) -> dict[str, Any]:
         """What decides the numbers besides the model's weights, as plain types."""
@@ -82,6 +83,46 @@ def label_map_of(pairs: Iterable[str]) -> dict[str | int, str | int]:
             raise ConfigProblem(f"label map: {theirs!r} is given twice")
         found[theirs] = ours
     return found
+
+
+def checked_order(word: str) -> SliceOrder:
+    """The word, if it is a slice order; ConfigProblem if not."""
+    for order in get_args(SliceOrder):
+        if word == order:
+            return cast(SliceOrder, order)
+    raise ConfigProblem(f"slice order: expected {', '.join(get_args(SliceOrder))}, got {word!r}")
+
+
+def options_of(
+    table: Mapping[str, Any],
+    *,
+    base: Path,
+    origin: str,
+    study: str,
+    center: str,
+    model: Path | None,
+    label_map: Iterable[str],
+    device: str,
+    slice_order: str,
+) -> PhenotypeOptions:
+    """A configuration and what was typed; a model or a label map that was typed goes before the configuration's.
+
+    A label map belongs to a model: that of the configuration is left out where another model was typed.
+    Parameters and errors as in `conventions_of`, `label_map_of` and `PhenotypeOptions`.
+    """
+    conventions, segmentation = conventions_of(table, base=base, origin=origin)
+    typed = label_map_of(label_map)
+    configured = Path(segmentation.model_folder) if segmentation.model_folder else None
+    return PhenotypeOptions(
+        study=study,
+        center=center,
+        model_folder=model or configured,
+        label_map=typed or ({} if model else segmentation.label_map),
+        device=device,
+        conventions=conventions,
+        topology_repair=segmentation.topology_repair,
+        slice_order=checked_order(slice_order),
+    )
 
 
 def conventions_of(table: Mapping[str, Any], *, base: Path, origin: str) -> tuple[Phenotyping, Segmentation]:

@@ -18,7 +18,7 @@ from cohort.records import ConfigProblem, MeasurementFailed
 from flows.config import Phenotyping, Segmentation
 from flows.phenotype import phenotype
 from flows.phenotype_inputs import find_images
-from flows.phenotype_options import PhenotypeOptions, conventions_of
+from flows.phenotype_options import PhenotypeOptions, conventions_of, options_of
 from flows.phenotype_series import series_key
 from phenotyping.topology import repair
 
@@ -78,6 +78,11 @@ def test_a_run_with_a_label_map(cine: Path, tmp_path: Path, label_map: dict[str 
     assert record["label_map"] == {str(theirs): ours for theirs, ours in label_map.items()}
     with pytest.raises(ConfigProblem, match="twice"):
         replace(OPTIONS, label_map={1: "LV cavity", "1": "RV cavity"})
+
+
+def test_a_slice_order_that_there_is_not() -> None:
+    with pytest.raises(ConfigProblem, match="expected anatomy, base_first, apex_first, got 'base'"):
+        replace(OPTIONS, slice_order="base")  # type: ignore[arg-type]
 
 
 def test_atria_are_kept_and_not_measured(cine: Path, labeled: Answer, tmp_path: Path) -> None:
@@ -191,6 +196,21 @@ def test_conventions_of_a_configuration(tmp_path: Path) -> None:
     assert conventions == Phenotyping(papillary="convex_hull")
     assert segmentation == Segmentation(model_folder=str(tmp_path / "nnunet"), label_map={"1": "RV cavity"})
     assert conventions_of({}, base=tmp_path, origin="x.toml") == (Phenotyping(), Segmentation())
+
+
+def test_what_is_typed_goes_before_a_configuration(tmp_path: Path) -> None:
+    table = {"segmentation": {"model_folder": "a", "label_map": {"1": "RV cavity"}, "topology_repair": True}}
+
+    def made(model: Path | None = None, label_map: tuple[str, ...] = ()) -> PhenotypeOptions:
+        given = {"base": tmp_path, "origin": "x", "study": "s", "center": "c", "device": "cpu"}
+        return options_of(table, **given, model=model, label_map=label_map, slice_order="apex_first")  # type: ignore[arg-type]
+
+    plain = made()
+    assert (plain.model_folder, plain.label_map) == (tmp_path / "a", {"1": "RV cavity"})
+    assert (plain.topology_repair, plain.slice_order, plain.study) == (True, "apex_first", "s")
+    assert made(label_map=("2=LV cavity",)).label_map == {"2": "LV cavity"}
+    other = made(model=Path("b"))
+    assert (other.model_folder, other.label_map) == (Path("b"), {})
 
 
 @pytest.mark.parametrize(
