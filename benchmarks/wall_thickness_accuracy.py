@@ -105,7 +105,8 @@ def patient_errors(disease: str, number: int, *, pixel_mm: float = 1.5) -> dict[
         row[f"segment_mean_against_{kind}_mm"] = [
             round(found.mean_mm[s] - truth[str(s)][f"{kind}_mean"], 3) for s in aha.SEGMENTS
         ]
-    row["apex_mm"] = found.mean_mm[aha.APEX] - patient.heart.apex_mm
+    apex = found.mean_mm[aha.APEX] - patient.heart.apex_mm
+    row["apex_error_mm"] = None if math.isnan(apex) else apex
     return row
 
 
@@ -148,7 +149,7 @@ def main() -> None:
             result["patients"][key] = summary([row[key] for row in rows])
     for row in rows:
         print({k: (round(v, 2) if isinstance(v, float) else v) for k, v in row.items() if "segment" not in k})
-    options.out.with_suffix(".json").write_text(json.dumps(result, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+    options.out.with_suffix(".json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
