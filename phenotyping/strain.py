@@ -277,7 +277,7 @@ def _result(slices: list[_Slice], chosen: Mapping[int, aha.Level], anatomy: Anat
     closure = {z: s.closure_mm for z, s in zip(chosen, slices, strict=True)}
     reasons = [*anatomy.notes]
     if len(chosen) < 3:
-        reasons.append(f"{len(chosen)} slices with a closed ring of myocardium instead of the three standard ones")
+        reasons.append(f"{len(chosen)} instead of the three standard slices: too few closed rings of myocardium")
     for z, distance in closure.items():
         if distance > MAX_CLOSURE_MM:
             reasons.append(f"slice {z}: contours miss their start by {distance:.1f} mm after the whole beat")
