@@ -118,6 +118,8 @@ def phenotype(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
     study: Annotated[str | None, typer.Option(help="Name of the study in the table; default: the folder's.")] = None,
     center: Annotated[str, typer.Option(help="Name of the center in the table.")] = "local",
+    config: Annotated[Path | None, typer.Option(help="TOML: its [phenotypes] and [segmentation] hold.")] = None,
+    slice_order: Annotated[str, typer.Option(help="By place: anatomy, base_first or apex_first.")] = "anatomy",
 ) -> None:
     """Label and measure images that are already reconstructed: short-axis cine and mapping series.
 
@@ -126,18 +128,23 @@ def phenotype(
     """
     import torch
 
+    from flows.config import read_table
     from flows.phenotype import phenotype as run
     from flows.phenotype_normals import printed
-    from flows.phenotype_series import PhenotypeOptions, label_map_of
+    from flows.phenotype_options import options_of
 
     if threads:
         torch.set_num_threads(threads)
-    options = PhenotypeOptions(
+    options = options_of(
+        read_table(config) if config else {},
+        base=(config or Path()).resolve().parent,
+        origin=str(config),
         study=study or folder.resolve().name,
         center=center,
-        model_folder=model,
-        label_map=label_map_of(label_map or []),
+        model=model,
+        label_map=label_map or [],
         device=device,
+        slice_order=slice_order,
     )
     with bars() as advance:
         summary = run(folder, out, options=options, modality=modality, advance=advance)

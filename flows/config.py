@@ -326,13 +326,17 @@ def load_config(path: Path) -> ValidationConfig:
     ConfigProblem
         It is no TOML, lacks the study's name or the cohort, or has a key or a value that means nothing here.
     """
+    return config_from_table(read_table(path), base=path.resolve().parent, origin=str(path))
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """A TOML file as it is, for `config_from_table` or `flows.phenotype_options.options_of`; errors as `load_config`."""
     if not path.is_file():
         raise MissingFile(path, "no such configuration; see docs/validate.md for an example")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
-    return config_from_table(table, base=path.resolve().parent, origin=str(path))
 
 
 def config_from_table(table: Mapping[str, Any], *, base: Path, origin: str) -> ValidationConfig:

@@ -18,7 +18,7 @@ from cohort.cmrxrecon import ALL_ZERO, KSpaceSlices, open_kspace, read_info, rea
 from cohort.fingerprint import file_sha256
 from cohort.geometry import scan_geometry
 from cohort.geometry_rules import ScanKind, known_slice_order
-from cohort.images import read_image, write_image, write_labels
+from cohort.images import read_image, without_atria, write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
 from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstruct_arm
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
@@ -407,8 +407,10 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
             )
             repaired = ""
             if config.segmentation.topology_repair:
-                mended = repair(labels, spacing_mm=spacing)
-                labels, repaired = mended.labels, told(mended)
+                measured = without_atria(labels)
+                mended = repair(measured, spacing_mm=spacing)
+                atria = (labels != measured) & (mended.labels == 0)
+                labels, repaired = np.where(atria, labels, mended.labels), told(mended)
         except (CardioValError, ValueError) as problem:
             arms[name] = {"status": "failed", "reason": one_line(problem)}
             continue

@@ -207,7 +207,8 @@ def unit_sd(found: Projection, shared: Problem, gradient: tuple[Any, Any, Any], 
         var_linear = (g_slope - mean_u * g_constant) ** 2 / norm2 + g_constant**2 / number
     shift_slope = found.slope * share
     shift_constant = found.slope * mean_d - shift_slope * mean_u
-    return xp.sqrt(var_linear + (g_x - g_constant * shift_constant - g_slope * shift_slope) ** 2 * var_x)
+    with np.errstate(over="ignore"):  # a curve without slope says nothing of T: an infinite SD is the answer
+        return xp.sqrt(var_linear + (g_x - g_constant * shift_constant - g_slope * shift_slope) ** 2 * var_x)
 
 
 def basis(shared: Problem, x: Any) -> tuple[Any, Any]:

@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
 import flows.phenotype_series
 from cohort.images import read_labels, write_image
 from cohort.records import ConfigProblem, MeasurementFailed
+from flows.cli import app
 from flows.config import Phenotyping, Segmentation
 from flows.phenotype import phenotype
 from flows.phenotype_inputs import find_images
@@ -225,3 +227,17 @@ def test_what_is_typed_goes_before_a_configuration(tmp_path: Path) -> None:
 def test_configurations_that_mean_nothing(tmp_path: Path, table: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigProblem, match=message):
         conventions_of(table, base=tmp_path, origin="x.toml")
+
+
+def test_the_command_reads_a_configuration(cine: Path, labeled: Answer, tmp_path: Path) -> None:
+    labeled(heart(papillary=True))
+    config, out = tmp_path / "study.toml", tmp_path / "out"
+    config.write_text('[phenotypes]\npapillary = "holes_filled"\n[segmentation]\ntopology_repair = true\n')
+    call = ["phenotype", str(cine), "--out", str(out), "--device", "cpu", "--config", str(config)]
+    done = CliRunner().invoke(app, [*call, "--slice-order", "base_first"])
+    assert done.exit_code == 0, done.output
+    record = tomllib.loads((out / "run.toml").read_text())["phenotype"]
+    assert record["conventions"]["papillary"] == "holes_filled"
+    assert (record["slice_order"], record["topology_repair"]) == ("base_first", True)
+    wrong = CliRunner().invoke(app, [*call, "--slice-order", "base"])
+    assert isinstance(wrong.exception, ConfigProblem)

@@ -23,7 +23,7 @@ def test_the_scanners_own_t1_map(shared_data: Path) -> None:
     loaded = load(next(s for s in series if s.kind == "T1 mapping"))
     assert loaded.phase is not None
     filled = loaded.image[4] > 0.25 * loaded.image[4].max()
-    part = replace(loaded, image=(loaded.image * filled)[..., *TUBES], phase=loaded.phase[..., *TUBES])
+    part = replace(loaded, image=(loaded.image)[..., *TUBES], phase=loaded.phase[..., *TUBES])
     fitted = fit_map(part, "T1 mapping")
     assert fitted.how.startswith("ShMOLLI")
     scanner = pydicom.dcmread(next(root.rglob("IM-0003-0002.dcm"))).pixel_array[TUBES]
