@@ -64,8 +64,8 @@ def cine_truth(patient: SyntheticPatient, *, n_frames: int, stack: SliceStack) -
     thickness = wall_thickness_mm(heart, phase=0.0)
     end_systolic = wall_thickness_mm(heart, phase=float(phases[es]))
     wall = {
-        "max_wall_thickness_mm": thickness["global"]["radial_max"],
-        "mean_wall_thickness_mm": thickness["global"]["radial_mean"],
+        "max_wall_thickness_mm": thickness["global"]["normal_max"],
+        "mean_wall_thickness_mm": thickness["global"]["normal_mean"],
     }
     return {
         "phenotypes": _function(lv, rv, es, heart.lv_mass_g, patient.heart_rate_bpm) | wall,
