@@ -176,14 +176,16 @@ def _deformed(
     options: MotionOptions,
 ) -> list[Any]:
     """Rigid motion and a deformation an image."""
-    moving = [_image(image, spacing_mm) for image in images]
+    # percent of the bright parts: the optimizer stops where the gradient is small as a number
+    percent = 100 / max(float(np.percentile(images, 99)), 1e-30)
+    moving = [_image(image * percent, spacing_mm) for image in images]
     bent: list[Any] = [None] * len(moving)
     both = list(rigid)
     for _ in range(options.deformable_rounds):
         expected, usable = synthetic_series(_all_resampled(images, spacing_mm, both), times, curve)
         mask = _image((usable & near).astype(np.uint8), spacing_mm, kind=np.uint8)
         for i, image in enumerate(moving):
-            bent[i] = _fit_spline(_image(expected[i], spacing_mm), image, mask, rigid[i], bent[i], options.knots_mm)
+            bent[i] = _fit_spline(_image(expected[i] * percent, spacing_mm), image, mask, rigid[i], bent[i], options.knots_mm)
         # the deformation comes first: x -> rigid(spline(x))
         both = [_simpleitk().CompositeTransform([tx, spline]) for tx, spline in zip(rigid, bent, strict=True)]
     return both
@@ -196,7 +198,8 @@ def _fit_spline(fixed: Any, moving: Any, mask: Any, rigid: Any, begin: Any, knot
         begin = sitk.BSplineTransformInitializer(fixed, [max(1, round(mm / knots_mm)) for mm in size], order=3)
     spline = sitk.BSplineTransform(begin)
     method = _method(mask)
-    method.SetOptimizerAsLBFGSB(gradientConvergenceTolerance=1e-6, numberOfIterations=25, maximumNumberOfCorrections=5)
+    # not LBFGSB: it keeps its state where all threads share it, and scans are measured in threads
+    method.SetOptimizerAsLBFGS2(solutionAccuracy=1e-5, numberOfIterations=25, hessianApproximateAccuracy=5)
     method.SetMovingInitialTransform(rigid)
     method.SetInitialTransform(spline, inPlace=True)
     try:

@@ -1,5 +1,7 @@
 """Is known motion found and taken back, and does a heart at rest stay at rest?"""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,21 @@ def test_deformation_takes_back_what_rigid_motion_cannot(rng: np.random.Generato
 
 
 # --- contract --------------------------------------------------------------------------------------------------------
+
+
+def test_threads_do_not_disturb_each_other(rng: np.random.Generator) -> None:
+    """Scans are measured in threads; an optimizer with shared state gave other transforms there."""
+    series = [
+        acquired("decay", rng.normal(0, 0.4, (4, 2)), 1 + rng.uniform(-0.12, 0.12, 4), snr=60, rng=rng) for _ in range(2)
+    ]
+
+    def corrected(images: np.ndarray) -> np.ndarray:
+        return correct_motion(images, T2_MS, curve="decay", region=HEART, spacing_mm=PIXEL).series
+
+    alone = [corrected(images) for images in series]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(corrected, series * 2))
+    assert all(np.array_equal(one, other) for one, other in zip(together, alone * 2, strict=True))
 
 
 def test_wrong_calls_say_what_is_expected() -> None:
