@@ -6,7 +6,8 @@ DIR gets the cohort (about 0.1 GB a patient; kept and used again): synthetic pat
 0.55 to 5 T, with a short-axis cine, T1 and T2 mapping each, from seeds that no training draws. The stages of a validation
 reconstruct them fully sampled, segment and measure them, and the values are compared with the truth in closed form. A second
 arm measures the true labels (the rasterized truth) instead of the network's, to tell what the measurement does wrong from
-what the segmentation does wrong. Percent are of the true value.
+what the segmentation does wrong; each with whole basal slices (the default) and with the base fitted to the beat
+(`lv_base = "fitted"`). Percent are of the true value.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from cohort.images import read_labels, write_labels
 from cohort.synthetic.acquisition import Receiver
 from cohort.synthetic.study import Center, ScanPlan, simulate_cohort
 from flows.caching import read_manifest, write_manifest
-from flows.config import REFERENCE, ValidationConfig
+from flows.config import REFERENCE, Phenotyping, Segmentation, ValidationConfig
 from flows.measure import TRUTH, measure_scan
 from flows.stages import ScanJob, reconstruct_scan, segment_scan
 from flows.validate import chosen_scans, job_of
@@ -45,7 +46,7 @@ CENTERS = (
     Center("Center204", "UIH", "umr890", 5.0, (208, 234), FOV_MM, Receiver(n_coils=8, snr=50.0)),
 )
 PLAN = ScanPlan(n_frames=12, n_slices=13)  # 8 mm apart: the stack covers the heart and more, as a scan should
-ARMS = ("network labels", "true labels")
+ARMS = ("network labels", "network labels, base fitted", "true labels", "true labels, base fitted")
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class FullySampledOnly(ValidationConfig):
     def __post_init__(self) -> None:
         """Nothing to compare is what is wanted."""
 
-    def arms(self) -> list[Any]:
+    def arms(self) -> tuple[Any, ...]:
         """None but the reference, which every scan has."""
-        return []
+        return ()
 
 
 def main() -> None:
@@ -99,11 +100,15 @@ def main() -> None:
         (cohort / "complete").touch()
     rows: list[dict[str, Any]] = []
     for arm in ARMS:
-        config = FullySampledOnly(name="proof", cohort=cohort, out=given.folder / arm.replace(" ", "_"))
-        if given.model:
-            config = FullySampledOnly(**(vars(config) | {"segmentation": type(config.segmentation)(str(given.model))}))
+        config = FullySampledOnly(
+            name="proof",
+            cohort=cohort,
+            out=given.folder / "run",  # one for all arms: images are made once, labels and measurements anew
+            segmentation=Segmentation(model_folder=str(given.model or "")),
+            phenotypes=Phenotyping(lv_base="fitted" if "fitted" in arm else "slices"),
+        )
         table = chosen_scans(config)
-        for _, row in track(list(table.iterrows()), description=arm):
+        for row in track(list(table.to_dict("records")), description=arm):
             rows += [{"arm": arm, **found} for found in measured(job_of(row, config), config, arm=arm)]
     content = {
         "facts": run_facts("benchmarks/phenotype_proof.py"),
@@ -131,7 +136,7 @@ def arguments() -> argparse.Namespace:
 def measured(job: ScanJob, config: ValidationConfig, *, arm: str) -> list[dict[str, Any]]:
     """Value and truth of every phenotype of one scan."""
     reconstruction = reconstruct_scan(job, config)
-    segmentation = segment_scan(job, reconstruction, config) if arm == ARMS[0] else true_segmentation(job)
+    segmentation = segment_scan(job, reconstruction, config) if arm.startswith("network") else true_segmentation(job)
     rows = read_manifest(measure_scan(job, reconstruction, segmentation, config))["rows"]
     truth = {row["phenotype"]: row["value"] for row in rows if row["method"] == TRUTH}
     found = {row["phenotype"]: row for row in rows if row["method"] == REFERENCE.method}
@@ -217,7 +222,9 @@ def table_of(content: dict[str, Any]) -> str:
             "| phenotype | n (failed) | bias (95 %) | limits | mean absolute | target | |",
             "|---|---|---|---|---|---|---|",
         ]
-        lines += [line_of(e) for e in content["summary"] if (e["arm"], e["group"]) == (arm, "all")]
+        lines += [
+            line_of(e) for e in content["summary"] if (e["arm"], e["group"]) == (arm, "all") and e["n"] + e["failed"]
+        ]
     lines += ["", "## Bias by disease, network labels", ""]
     groups = sorted({e["group"] for e in content["summary"]} - {"all"})
     lines += [f"| phenotype | {' | '.join(groups)} |", f"|{'---|' * (len(groups) + 1)}"]

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.run_facts import run_facts  # noqa: E402
 from cohort.acdc import read_patient, split  # noqa: E402
 from phenotyping.nnunet import model_identity, segment  # noqa: E402
-from phenotyping.nnunet_phantoms import TRAINED_KINDS, phantom_cases  # noqa: E402
+from phenotyping.nnunet_phantoms import CINE_PHASES, MAPPING_KINDS, phantom_cases  # noqa: E402
 from phenotyping.overlap import compare_masks, dice  # noqa: E402
 
 STRUCTURES = {"LV cavity": 1, "myocardium": 2, "RV cavity": 3}
@@ -36,7 +36,7 @@ BOTH = "ED and ES"
 METRICS = {"dice": "Dice", "hd95_mm": "HD95, mm", "assd_mm": "ASSD, mm"}
 HIGHER_IS_BETTER = {"dice"}
 TARGETS = {"LV cavity": 0.94, "myocardium": 0.88, "RV cavity": 0.89}
-PHANTOM_KINDS = (*TRAINED_KINDS, "T1sd", "T2mean", "T2last")
+PHANTOM_KINDS = (*CINE_PHASES, *sorted({kind for pair in MAPPING_KINDS for kind in pair}))
 BOOTSTRAP_SEED, PHANTOM_SEED, N_RESAMPLES, ALL = 7, 990_001, 2000, "all"
 
 Row = dict[str, Any]

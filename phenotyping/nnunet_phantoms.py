@@ -13,9 +13,10 @@ from cohort.synthetic.render import fine_grid, mapping_labels, plan_stack, rende
 
 FIELDS_T = (0.55, 1.5, 3.0, 5.0)
 CINE_PHASES = {"cineED": 0, "cineES": 2}  # of 6 frames: end diastole and near end systole
-TRAINED_KINDS = ("cineED", "cineES", "T1mean", "T1last", "T1any", "T2first")
+CINE_KINDS = (*CINE_PHASES, "cineAny")
+MAPPING_KINDS = ("T1sd", "T2mean"), ("T1mean", "T2first"), ("T1any", "T2last"), ("T1last", "T2mean")
 N_CINE_FRAMES = 6
-N_CINE_SLICES = 5
+N_CINE_SLICES = 8  # as many as in a scan: above the base the atria must be told from the ventricles
 N_MAPPING_SLICES = 5
 
 
@@ -51,12 +52,21 @@ class _Protocol:
         return fine_grid(self.matrix, self.fov_mm)
 
 
+def trained_kinds(number: int) -> tuple[str, ...]:
+    """Kinds of image that the phantom of this number gives to a training: the cine, and two mapping images in turn.
+
+    Half of the patients give what a validation segments (`T1sd`, `T2mean`); more mapping images of each would outweigh
+    the patients that were really scanned.
+    """
+    return CINE_KINDS + MAPPING_KINDS[0 if number % 2 == 0 else 1 + number // 2 % (len(MAPPING_KINDS) - 1)]
+
+
 def phantom_cases(
     n_patients: int,
     *,
     rng: np.random.Generator,
     report: Callable[[str, int, int], None],
-    kinds: Collection[str] = TRAINED_KINDS,
+    kinds: Collection[str] | Callable[[int], Collection[str]] = trained_kinds,
 ) -> Iterator[Case]:
     """Draw patients over diseases and fields; each gives cine volumes and mapping images.
 
@@ -67,8 +77,8 @@ def phantom_cases(
         Draws patients, protocols and noise; the same draws whatever ``kinds``.
     report : callable
         Called with (stage, done, total).
-    kinds : collection of str
-        Of ``cineED``, ``cineES``; ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest inversion time),
+    kinds : collection of str, or function of the patient's number
+        Of ``cineED``, ``cineES``, ``cineAny`` (one of the frames); ``T1mean`` (mean magnitude of the MOLLI series), ``T1last`` (longest inversion time),
         ``T1any`` (one of the series), ``T1sd`` (standard deviation over the series); ``T2first`` (no T2 preparation),
         ``T2mean``, ``T2last`` (longest preparation).
 
@@ -80,9 +90,10 @@ def phantom_cases(
         patient = draw_patient(DISEASES[number % len(DISEASES)], rng=rng, field_t=float(rng.choice(FIELDS_T)))
         protocol = _draw_protocol(rng)
         group = f"phantom{number:03d}"
+        wanted = kinds(number) if callable(kinds) else kinds
         for source in (_cine, _mapping):
             cases = source(patient, protocol, group, rng)
-            yield from (case for case in cases if case.name.rsplit("_", 1)[-1] in kinds)
+            yield from (case for case in cases if case.name.rsplit("_", 1)[-1] in wanted)
         report("draw phantoms", number + 1, n_patients)
 
 
@@ -104,9 +115,9 @@ def _cine(patient: SyntheticPatient, protocol: _Protocol, group: str, rng: np.ra
         patient, n_frames=N_CINE_FRAMES, n_slices=N_CINE_SLICES, matrix=protocol.matrix, fov_mm=protocol.fov_mm, rng=rng
     )
     pitch_mm = plan_stack(patient, n_slices=N_CINE_SLICES).pitch_mm
-    frames = list(CINE_PHASES.values())
-    images = _scan(cine.images[frames], protocol, pitch_mm, rng)
-    for (kind, frame), image in zip(CINE_PHASES.items(), images, strict=True):
+    frames = CINE_PHASES | {"cineAny": int(rng.integers(N_CINE_FRAMES))}
+    images = _scan(cine.images[list(frames.values())], protocol, pitch_mm, rng)
+    for (kind, frame), image in zip(frames.items(), images, strict=True):
         labels = label_grid(cine.label_fractions[frame], fine=protocol.fine, coarse=protocol.coarse)
         yield Case(f"{group}_{kind}", group, image, labels, (pitch_mm, *protocol.coarse.spacing_mm))
 

@@ -16,7 +16,7 @@ import phenotyping.nnunet_training
 from cohort.records import ConfigProblem, WeightsProblem
 from phenotyping.nnunet import load_checkpoint_safely, nnunet_environment, nnunet_library, segment
 from phenotyping.nnunet_dataset import DATASET
-from phenotyping.nnunet_phantoms import Case, phantom_cases
+from phenotyping.nnunet_phantoms import MAPPING_KINDS, Case, phantom_cases, trained_kinds
 from phenotyping.nnunet_plan import SmallPlan
 from phenotyping.nnunet_training import InvertContrast, Undersample, _check_same_settings, train_nnunet
 
@@ -160,10 +160,17 @@ def test_inverted_contrast() -> None:
     torch.testing.assert_close(InvertContrast()._apply_to_image(image), -image)
 
 
+def test_phantoms_give_every_kind_of_mapping_image_in_turn() -> None:
+    given = [trained_kinds(number) for number in range(6)]
+    assert all(kinds[:3] == ("cineED", "cineES", "cineAny") and len(kinds) == 5 for kinds in given)
+    assert {kind for kinds in given for kind in kinds[3:]} == {kind for pair in MAPPING_KINDS for kind in pair}
+    assert all(kinds[3:] == ("T1sd", "T2mean") for kinds in given[::2])
+
+
 @pytest.mark.slow
 def test_phantom_cases_are_acquired_images_with_their_labels() -> None:
     cases = list(phantom_cases(1, rng=np.random.default_rng(2), report=lambda *_: None))
-    assert [case.name.split("_")[1] for case in cases] == ["cineED", "cineES", "T1mean", "T1last", "T1any", "T2first"]
+    assert [case.name.split("_")[1] for case in cases] == ["cineED", "cineES", "cineAny", "T1sd", "T2mean"]
     assert len({case.group for case in cases}) == 1
     for case in cases:
         assert case.image.shape == case.labels.shape
