@@ -17,6 +17,10 @@ SEGMENTS: Final = range(1, 17)
 APEX: Final = 17
 #: first segment of each level; basal and mid have six sectors of 60 degrees, apical four of 90
 FIRST: Final[dict[Level, int]] = {"basal": 1, "mid": 7, "apical": 13}
+#: the RV touches the wall within this many pixels
+TOUCH_PIXELS: Final = 1.5
+#: the septum as seen from the LV center; other arcs are broken segmentations
+SEPTUM_DEGREES: Final = (20.0, 200.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,25 @@ def axes(lv_to_septum: Array, apex_to_base: Array) -> Axes:
     septum = lv_to_septum / np.linalg.norm(lv_to_septum)
     base = apex_to_base / np.linalg.norm(apex_to_base)
     return Axes(_triple(septum), _triple(base), _triple(np.cross(base, septum)))
+
+
+def septum_angle(touching: Array) -> float | None:
+    """Middle of the arc in which the RV touches the wall, rad; None where the arc is no septum.
+
+    The insertion points are the two ends of the widest arc without contact.
+
+    Parameters
+    ----------
+    touching
+        Angles, seen from the LV center, of the places that the RV touches; one at least.
+    """
+    angles = np.sort(touching)
+    gaps = np.diff(angles, append=angles[0] + 2 * np.pi)
+    widest = int(np.argmax(gaps))
+    first, width = angles[(widest + 1) % len(angles)], 2 * np.pi - gaps[widest]
+    if not SEPTUM_DEGREES[0] <= np.degrees(width) <= SEPTUM_DEGREES[1]:
+        return None
+    return float(first + width / 2)
 
 
 def levels(n_slices: int) -> list[Level]:

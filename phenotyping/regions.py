@@ -21,10 +21,6 @@ Spacing = tuple[float, float, float]
 TRANSMURAL: Final = (0.25, 0.75)
 #: the septum of a mid slice: anteroseptal and inferoseptal
 SEPTAL_SEGMENTS: Final = (8, 9)
-#: the RV touches the wall within this many pixels
-TOUCH_PIXELS: Final = 1.5
-#: the septum as seen from the LV center; other arcs are broken segmentations
-SEPTUM_DEGREES: Final = (20.0, 200.0)
 #: pixels of the cavity nearer to the wall hold partial volume and trabeculae
 BLOOD_MARGIN_MM: Final = 4.0
 
@@ -131,23 +127,19 @@ def segment_map(labels: Labels, *, spacing_mm: Spacing, levels: Sequence[aha.Lev
 def septum_direction(image: Labels, spacing_mm: Spacing) -> Array | None:
     """Unit vector (y, x) in mm from the cavity's center to the middle of the septum; None without one.
 
-    The insertion points are the two ends of the widest arc of the outer border that the RV does not touch.
+    See `aha.septum_angle`.
     """
     pixel = np.array(spacing_mm[1:])
     wall = image == MYOCARDIUM
     if not (image == RV).any() or not wall.any() or not (image == LV).any():
         return None
-    near = wall & (ndimage.distance_transform_edt(image != RV) <= TOUCH_PIXELS)
+    near = wall & (ndimage.distance_transform_edt(image != RV) <= aha.TOUCH_PIXELS)
     if not near.any():
         return None
     offset = (np.argwhere(near) - np.argwhere(image == LV).mean(axis=0)) * pixel
-    angles = np.sort(np.arctan2(offset[:, 0], offset[:, 1]))
-    gaps = np.diff(angles, append=angles[0] + 2 * np.pi)
-    widest = int(np.argmax(gaps))
-    first, width = angles[(widest + 1) % len(angles)], 2 * np.pi - gaps[widest]
-    if not SEPTUM_DEGREES[0] <= np.degrees(width) <= SEPTUM_DEGREES[1]:
+    middle = aha.septum_angle(np.arctan2(offset[:, 0], offset[:, 1]))
+    if middle is None:
         return None
-    middle = first + width / 2
     return np.array([np.sin(middle), np.cos(middle)])
 
 

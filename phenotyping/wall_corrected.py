@@ -29,10 +29,6 @@ MIN_CAVITY_PIXELS: Final = 10
 #: the thickness at a point is the mean over this length of endocardium around it. A maximum of values that scatter
 #: lies above the maximum of their means; what remains of the stair steps scatters over two or three pixels
 ARC_MM: Final = 9.0
-#: the RV touches the epicardium within this many pixels (its pixel centers lie half a pixel from the contour)
-TOUCH_PIXELS: Final = 1.5
-#: the septum as seen from the LV center; other arcs are broken segmentations
-SEPTUM_DEGREES: Final = (20.0, 200.0)
 
 
 @dataclass(frozen=True)
@@ -318,18 +314,14 @@ def _septum_in_slice(rv: Mask, ring: Ring, affine: Array) -> Array | None:
     if not rv.any():
         return None
     distance = ndimage.map_coordinates(ndimage.distance_transform_edt(~rv), ring.epi.T, order=1, mode="nearest")
-    if distance.min() > 2 * TOUCH_PIXELS:
+    if distance.min() > 2 * aha.TOUCH_PIXELS:
         return None
-    touching = distance <= max(TOUCH_PIXELS, float(distance.min()) + 0.5)
+    touching = distance <= max(aha.TOUCH_PIXELS, float(distance.min()) + 0.5)
     center = _world(ring.endo, affine, ring.z).mean(axis=0)
     offset = _world(ring.epi[touching], affine, ring.z) - center
     e_x = affine[:3, 0] / np.linalg.norm(affine[:3, 0])
     e_y = affine[:3, 1] / np.linalg.norm(affine[:3, 1])
-    angles = np.sort(np.arctan2(offset @ e_y, offset @ e_x))
-    gaps = np.diff(angles, append=angles[0] + 2 * np.pi)
-    widest = int(np.argmax(gaps))  # the insertion points are the two ends of the widest arc without contact
-    first, width = angles[(widest + 1) % len(angles)], 2 * np.pi - gaps[widest]
-    if not SEPTUM_DEGREES[0] <= np.degrees(width) <= SEPTUM_DEGREES[1]:
+    middle = aha.septum_angle(np.arctan2(offset @ e_y, offset @ e_x))
+    if middle is None:
         return None
-    middle = first + width / 2
     return np.asarray(np.cos(middle) * e_x + np.sin(middle) * e_y)
