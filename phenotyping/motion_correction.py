@@ -185,7 +185,9 @@ def _deformed(
         expected, usable = synthetic_series(_all_resampled(images, spacing_mm, both), times, curve)
         mask = _image((usable & near).astype(np.uint8), spacing_mm, kind=np.uint8)
         for i, image in enumerate(moving):
-            bent[i] = _fit_spline(_image(expected[i] * percent, spacing_mm), image, mask, rigid[i], bent[i], options.knots_mm)
+            bent[i] = _fit_spline(
+                _image(expected[i] * percent, spacing_mm), image, mask, rigid[i], bent[i], options.knots_mm
+            )
         # the deformation comes first: x -> rigid(spline(x))
         both = [_simpleitk().CompositeTransform([tx, spline]) for tx, spline in zip(rigid, bent, strict=True)]
     return both
