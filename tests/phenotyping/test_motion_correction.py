@@ -131,7 +131,8 @@ def test_deformation_takes_back_what_rigid_motion_cannot(rng: np.random.Generato
 def test_threads_do_not_disturb_each_other(rng: np.random.Generator) -> None:
     """Scans are measured in threads; an optimizer with shared state gave other transforms there."""
     series = [
-        acquired("decay", rng.normal(0, 0.4, (4, 2)), 1 + rng.uniform(-0.12, 0.12, 4), snr=60, rng=rng) for _ in range(2)
+        acquired("decay", rng.normal(0, 0.4, (4, 2)), 1 + rng.uniform(-0.12, 0.12, 4), snr=60, rng=rng)
+        for _ in range(2)
     ]
 
     def corrected(images: np.ndarray) -> np.ndarray:
