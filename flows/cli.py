@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,6 @@ from phenotyping.nnunet_plan import SHIPPED_STEPS
 
 BAD_CALL = 2
 SOME_FAILED = 3
-MAIN_NUMBERS = ("lv_edv_ml", "lv_esv_ml", "lv_ef_percent", "lv_mass_g", "rv_ef_percent", "t1_ms", "t2_ms")
 CATALOGUE_COLUMNS = (
     "center",
     "vendor",
@@ -132,6 +131,7 @@ def phenotype(
     from flows.phenotype import phenotype as run
     from flows.phenotype_normals import printed
     from flows.phenotype_options import options_of
+    from flows.terminal_tables import print_series
 
     if threads:
         torch.set_num_threads(threads)
@@ -157,23 +157,6 @@ def phenotype(
         f"table: {out / 'measurements.parquet'}, measurements.csv; pictures beside the labels", soft_wrap=True
     )
     raise typer.Exit(summary.exit_status)
-
-
-def print_series(summary: Any) -> None:
-    """A line for every series: what it is, what was done, and its main numbers."""
-    from cohort.phenotypes import VOCABULARY
-
-    shown = Table("series", "modality", "status", "measured, or why not", title=f"{len(summary.series)} series")
-    for row in summary.series.to_dict("records"):
-        made = summary.measurements[summary.measurements["scan"] == row["series"]]
-        values = [
-            f"{VOCABULARY[m['phenotype']].symbol} {m['value']:.0f} {VOCABULARY[m['phenotype']].unit}"
-            for m in made.to_dict("records")
-            if m["phenotype"] in MAIN_NUMBERS and m["status"] != "failed"
-        ]
-        shown.add_row(row["series"], row["modality"], row["status"], ", ".join(values) or row["reason"])
-    wide = Console() if sys.stdout.isatty() else Console(width=160)
-    wide.print(shown)
 
 
 @app.command()
@@ -419,6 +402,8 @@ def run_validation(config: Any, *, resume: bool) -> None:
 
     with bars() as advance:
         summary = run(config, resume=resume, advance=advance)
+    from flows.terminal_tables import print_verdicts
+
     print_verdicts(summary.results)
     console.print(f"report: {summary.folder / 'report' / 'index.html'}", soft_wrap=True)
     if summary.n_failed:
@@ -426,38 +411,6 @@ def run_validation(config: Any, *, resume: bool) -> None:
             f"{summary.n_failed} entries in {summary.folder / 'failures.csv'}", style="bold yellow", soft_wrap=True
         )
     raise typer.Exit(summary.exit_status)
-
-
-def print_verdicts(results: Mapping[str, Any]) -> None:
-    """Phenotypes by arm: bias and limits of the difference from fully sampled, with the verdict."""
-    from reports.document import in_order
-    from reports.tables import arm_label, limits, number, phenotype_label
-
-    arms = [arm for arm in results["arms"] if arm["method"] != "fully_sampled"]
-    rows = {(row["phenotype"], row["arm"]): row for row in results["agreement"] if row["against"] == "fully_sampled"}
-    table = Table(title="Accelerated minus fully sampled: verdict, bias, limits of agreement")
-    table.add_column("")
-    for arm in arms:
-        table.add_column(arm_label(arm))
-    for name in in_order(list(dict.fromkeys(phenotype for phenotype, _ in rows))):
-        cells = []
-        for arm in arms:
-            row = rows.get((name, arm["arm"]))
-            if row is None or row["bias"] is None:
-                cells.append("-")
-                continue
-            bias = number(row["bias"]["estimate"], 1, signed=True)
-            within = limits(row, 1) if row["lower_limit"] else ""
-            cells.append(f"{row['verdict']}\n{bias} {within}".strip())
-        table.add_row(phenotype_label(name), *cells)
-    # a terminal's width wraps the table; a file or a pipe gets it whole
-    wide = Console() if sys.stdout.isatty() else Console(width=max(80, 30 + 26 * len(arms)))
-    wide.print(table)
-    if all(row["verdict"] == "too few" for row in rows.values()):
-        Console().print("No verdicts: too few patients for statistics.")
-        return
-    for sentence in results["study"]["verdict_sentences"]:
-        Console().print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
