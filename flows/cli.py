@@ -400,10 +400,10 @@ def run_validation(config: Any, *, resume: bool) -> None:
     """Run with progress bars, print the table and the report's path, and leave with the right status."""
     from flows.validate import validate as run
 
-    with bars() as advance:
-        summary = run(config, resume=resume, advance=advance)
     from flows.terminal_tables import print_verdicts
 
+    with bars() as advance:
+        summary = run(config, resume=resume, advance=advance)
     print_verdicts(summary.results)
     console.print(f"report: {summary.folder / 'report' / 'index.html'}", soft_wrap=True)
     if summary.n_failed:
