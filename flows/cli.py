@@ -398,9 +398,8 @@ def train_nnunet(
 
 def run_validation(config: Any, *, resume: bool) -> None:
     """Run with progress bars, print the table and the report's path, and leave with the right status."""
-    from flows.validate import validate as run
-
     from flows.terminal_tables import print_verdicts
+    from flows.validate import validate as run
 
     with bars() as advance:
         summary = run(config, resume=resume, advance=advance)
