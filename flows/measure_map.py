@@ -13,6 +13,7 @@ from cohort.records import MeasurementFailed
 from flows.measured_values import Measured, Picture, Value, checked, failed, middle_slice
 from flows.stages import ScanJob, upright, upright_spacing
 from phenotyping.biomarkers import Parameter, RegionalValues, regional_values
+from phenotyping.labels import MYOCARDIUM
 from phenotyping.motion_correction import correct_motion
 from phenotyping.noise_floor import noise_power, without_noise_floor
 from phenotyping.relaxometry import fit_decay, fit_inversion_recovery
@@ -26,7 +27,12 @@ HEART_MARGIN_MM = 20.0
 def planned_of_map(modality: str) -> list[str]:
     """Phenotypes that a mapping series should give: of the whole wall, and of the septum."""
     name = MAP_NAME.get(modality)
-    return [n for n in (name, f"septal_{name}") if n in VOCABULARY] if name else []
+    return with_septum(name) if name else []
+
+
+def with_septum(name: str) -> list[str]:
+    """A map's phenotype and that of the septum, as far as they have names."""
+    return [n for n in (name, f"septal_{name}") if n in VOCABULARY]
 
 
 def measure_map(
@@ -64,27 +70,40 @@ def measure_map(
             if root_sum_of_squares:
                 images = without_noise_floor(images, noise_power(images))
             if motion_correction and labels[0, z].any():
-                try:
-                    images, moved = aligned(images, times[:, z], name, labels[0, z], spacing)
-                except MeasurementFailed as problem:  # a small slice is measured as it is; the others are aligned
-                    moved = {"not corrected": str(problem)}
-                facts[f"motion of slice {z}"] = moved
+                images, facts[motion_of(z)] = aligned(images, times[:, z], name, labels[0, z], spacing)
             found = fitted(name, np.moveaxis(images[(slice(None), *part)], 0, -1), times[:, z])
             for key, values in found.items():
                 maps[key][z][part] = values
-    # two unknowns and three preparation times: a single pixel's uncertainty is too rough to exclude pixels by
-    sd = maps["sd"] if name == "t1_ms" else None
-    regions = regional_values(
-        PARAMETER[name],
-        upright(maps["value"]),
-        upright(labels[0]),
-        spacing_mm=upright_spacing(spacing),
-        sd_ms=None if sd is None else upright(sd),
-    )
-    facts |= facts_of(regions, median_r2=float(np.nanmedian(maps["r2"][labels[0] == 2])))
+    shown = {key: upright(one) for key, one in maps.items()}
+    rows_of_map, told = values_and_facts(name, shown, upright(labels[0]), spacing_mm=upright_spacing(spacing))
+    facts |= told
     z = at.get("map", middle_slice(labels[0]))
     picture = Picture("map", z, maps["value"][z].astype(np.float32), labels[0, z])
-    return Measured(tuple(values_of(name, regions)), (picture,), {"map": facts})
+    return Measured(tuple(rows_of_map), (picture,), {"map": facts})
+
+
+def motion_of(z: int) -> str:
+    """The name among the facts of what moved in a slice."""
+    return f"motion of slice {z}"
+
+
+def values_and_facts(
+    name: str,
+    maps: Mapping[str, NDArray[np.float64]],
+    labels: NDArray[np.uint8],
+    *,
+    spacing_mm: tuple[float, float, float],
+) -> tuple[list[Value], dict[str, Any]]:
+    """Rows of the whole wall and of the septum; among the facts every region and the median explained variance.
+
+    ``maps`` (value, sd, r2) and ``labels`` are upright, (slices, y, x). Raises MeasurementFailed as `regional_values`.
+    """
+    # two unknowns and three preparation times: a single pixel's uncertainty is too rough to exclude pixels by
+    sd = maps["sd"] if name == "t1_ms" else None
+    regions = regional_values(PARAMETER[name], maps["value"], labels, spacing_mm=spacing_mm, sd_ms=sd)
+    explained = maps["r2"][(labels == MYOCARDIUM) & np.isfinite(maps["r2"])]
+    median_r2 = float(np.median(explained)) if explained.size else float("nan")
+    return values_of(name, regions), facts_of(regions, median_r2=median_r2)
 
 
 def fitted(name: str, signal: NDArray[np.floating], times: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -102,10 +121,13 @@ def aligned(
     name: str,
     labels: NDArray[np.uint8],
     spacing: tuple[float, float, float],
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """The images of one slice without motion, and what was found."""
+) -> tuple[NDArray[np.floating], dict[str, Any]]:
+    """The images of one slice without motion, and what was found; a slice that cannot be aligned as it is, with the reason."""
     curve = "recovery" if name == "t1_ms" else "decay"
-    found = correct_motion(images, times, curve=curve, region=labels > 0, spacing_mm=spacing[1:])  # type: ignore[arg-type]
+    try:
+        found = correct_motion(images, times, curve=curve, region=labels > 0, spacing_mm=spacing[1:])  # type: ignore[arg-type]
+    except MeasurementFailed as problem:
+        return images, {"not corrected": str(problem)}
     told = {key: value for key, value in asdict(found).items() if key not in ("series", "shift_mm")}
     # a residual of a region without any fit is infinite, which a record cannot hold
     finite = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in told.items()}

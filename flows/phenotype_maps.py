@@ -1,6 +1,5 @@
 """Which map does a mapping series give, and what are the myocardium's values in it?"""
 
-import math
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -8,14 +7,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cohort.phenotypes import VOCABULARY
-from cohort.records import CardioValError, MeasurementFailed
-from flows.measure_map import PARAMETER, aligned, facts_of, fitted, values_of
+from cohort.records import CardioValError
+from flows.measure_map import aligned, fitted, motion_of, values_and_facts, with_septum
 from flows.measured_values import Value, failed
 from flows.phenotype_inputs import LoadedSeries
 from flows.stages import one_line
-from phenotyping.biomarkers import regional_values
-from phenotyping.labels import MYOCARDIUM
 from phenotyping.phase import restore_sign
 from phenotyping.relaxometry import fit_inversion_recovery, fit_saturation_recovery
 from phenotyping.shmolli import SCHEME, fit_shmolli
@@ -43,8 +39,7 @@ class FittedMap:
 
 def planned_of_map(kind: str) -> list[str]:
     """Phenotypes of a mapping series, where there are any: of the whole wall, and of the septum."""
-    name = MAP_PHENOTYPE[kind]
-    return [known for known in (name, f"septal_{name}") if known in VOCABULARY]
+    return with_septum(MAP_PHENOTYPE[kind])
 
 
 def fit_map(series: LoadedSeries, kind: str, *, align: NDArray[np.uint8] | None = None) -> FittedMap:
@@ -88,20 +83,13 @@ def without_motion(
         if not part.any():
             continue
         times = np.asarray(series.times_ms)[:, z]
-        try:
-            image[:, z], told = aligned(series.image[:, z], times, MAP_PHENOTYPE[kind], part, series.spacing_mm)
-        except MeasurementFailed as problem:
-            told = {"not corrected": str(problem)}
-        motion[_motion_of(z)] = told
+        name = MAP_PHENOTYPE[kind]
+        image[:, z], motion[motion_of(z)] = aligned(series.image[:, z], times, name, part, series.spacing_mm)
     return replace(series, image=image), motion
 
 
-def _motion_of(z: int) -> str:
-    return f"motion of slice {z}"
-
-
 def _was_moved(motion: dict[str, Any], z: int) -> bool:
-    return bool(motion.get(_motion_of(z), {}).get("kept"))
+    return bool(motion.get(motion_of(z), {}).get("kept"))
 
 
 def map_values(
@@ -112,15 +100,12 @@ def map_values(
     names = planned_of_map(kind)
     if not names:
         return [], dict(found.motion)
-    # few samples of T2: a single pixel's uncertainty is too rough to exclude pixels by
-    sd = found.sd_ms if names[0] == "t1_ms" else None
+    maps = {"value": found.t_ms, "sd": found.sd_ms, "r2": found.r2}
     try:
-        regions = regional_values(PARAMETER[names[0]], found.t_ms, labels, spacing_mm=series.spacing_mm, sd_ms=sd)
+        values, facts = values_and_facts(names[0], maps, labels, spacing_mm=series.spacing_mm)
     except CardioValError as problem:
         return failed(names, one_line(problem)), dict(found.motion)
-    wall = found.r2[(labels == MYOCARDIUM) & np.isfinite(found.r2)]
-    facts = facts_of(regions, median_r2=float(np.median(wall)) if wall.size else math.nan)
-    return values_of(names[0], regions), found.motion | facts
+    return values, found.motion | facts
 
 
 def sequence_of(kind: str, words: Container[str]) -> str | None:

@@ -115,11 +115,11 @@ def regional_values(
     """
     values, labels, usable = _usable(name, values_ms, labels, sd_ms, accepted)
     checked_voxel_ml(spacing_mm)
-    wall = _wall_value(name, values, labels, usable, spacing_mm, band)
+    central = transmural_band(labels, spacing_mm=spacing_mm, band=band)
+    wall = _wall_value(name, values, labels, usable, central, band)
     stack = labels if labels.ndim == 3 else labels[None]
     found = segment_map(stack, spacing_mm=spacing_mm, levels=levels)
     segment = found.segment.reshape(labels.shape)
-    central = transmural_band(labels, spacing_mm=spacing_mm, band=band)
     reasons = {"segments": found.reason} if found.reason else {}
     segments: dict[int, RegionValue] = {}
     for number in aha.SEGMENTS:
@@ -187,7 +187,7 @@ def central_wall(labels: Labels, *, spacing_mm: Spacing) -> Mask:
 def _of_wall(name: Parameter, values: Array, labels: Labels, spacing_mm: Spacing, sd: Array | None) -> RegionValue:
     values, labels, usable = _usable(name, values, labels, sd, None)
     checked_voxel_ml(spacing_mm)
-    return _wall_value(name, values, labels, usable, spacing_mm, TRANSMURAL)
+    return _wall_value(name, values, labels, usable, central_wall(labels, spacing_mm=spacing_mm), TRANSMURAL)
 
 
 def _usable(
@@ -214,13 +214,13 @@ def _wall_value(
     values: Array,
     labels: Labels,
     usable: Mask,
-    spacing_mm: Spacing,
+    central: Mask,
     band: tuple[float, float],
 ) -> RegionValue:
+    """Of the `central` part of the wall, which is its `band`; of all of it, with the reason, where that holds too little."""
     wall = labels == MYOCARDIUM
     if not wall.any():
         raise MeasurementFailed(f"{name}: no {NAMES[MYOCARDIUM]} found on the mapping images")
-    central = transmural_band(labels, spacing_mm=spacing_mm, band=band)
     part, region = "the middle half of the wall", "central wall"
     if band != TRANSMURAL:
         part = region = f"{band[0]:g} to {band[1]:g} of the wall"

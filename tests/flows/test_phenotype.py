@@ -273,16 +273,22 @@ def labeled_as(monkeypatch: pytest.MonkeyPatch, rendered: Cine) -> None:
     monkeypatch.setattr(flows.phenotype_series, "segment", lambda *_, **__: drawn)
 
 
-def test_a_stack_of_single_slice_series_has_segmentations(
+@pytest.fixture
+def series_a_slice(
     patient: SyntheticPatient,
     rendered: Cine,
     cine: NDArray[np.uint16],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Path:
+    """A folder with a series for each slice, whose labels are those that were drawn."""
     single_slice_series(tmp_path / "in", cine, patient)
     labeled_as(monkeypatch, rendered)
-    summary = phenotype(tmp_path / "in", tmp_path / "out", options=OPTIONS)
+    return tmp_path / "in"
+
+
+def test_a_stack_of_single_slice_series_has_segmentations(series_a_slice: Path, tmp_path: Path) -> None:
+    summary = phenotype(series_a_slice, tmp_path / "out", options=OPTIONS)
     (row,) = summary.series.to_dict("records")
     assert (row["status"], row["note"]) == ("measured", f"put together from {N_SLICES} series of one slice each")
     files = sorted((tmp_path / "out" / row["series"] / "segmentation").iterdir())
@@ -292,14 +298,8 @@ def test_a_stack_of_single_slice_series_has_segmentations(
 
 
 def test_without_segmentations_the_numbers_stay(
-    patient: SyntheticPatient,
-    rendered: Cine,
-    cine: NDArray[np.uint16],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    series_a_slice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    single_slice_series(tmp_path / "in", cine, patient)
-    labeled_as(monkeypatch, rendered)
 
     def refuse(folder: Path, *_: Any, **__: Any) -> None:
         folder.mkdir(parents=True)
@@ -307,7 +307,7 @@ def test_without_segmentations_the_numbers_stay(
         raise TypeError("no such header")
 
     monkeypatch.setattr(flows.phenotype_series, "write_segmentations", refuse)
-    summary = phenotype(tmp_path / "in", tmp_path / "out", options=OPTIONS)
+    summary = phenotype(series_a_slice, tmp_path / "out", options=OPTIONS)
     (row,) = summary.series.to_dict("records")
     assert row["status"] == "measured"
     assert row["note"].endswith("; no DICOM SEG: no such header")
