@@ -16,7 +16,10 @@ CINE_PHASES = {"cineED": 0, "cineES": 2}  # of 6 frames: end diastole and near e
 CINE_KINDS = (*CINE_PHASES, "cineAny")
 MAPPING_KINDS = ("T1sd", "T2mean"), ("T1mean", "T2first"), ("T1any", "T2last"), ("T1last", "T2mean")
 N_CINE_FRAMES = 6
-N_CINE_SLICES = 8  # as many as in a scan: above the base the atria must be told from the ventricles
+N_CINE_SLICES = 11
+MOST_SLICES_BEYOND = 4.0
+"""Slices beyond the heart, half of them above the base: there, and below a base that has moved down at end systole, the
+atria must be told from the ventricles."""
 N_MAPPING_SLICES = 5
 
 
@@ -111,10 +114,17 @@ def _draw_protocol(rng: np.random.Generator) -> _Protocol:
 
 
 def _cine(patient: SyntheticPatient, protocol: _Protocol, group: str, rng: np.random.Generator) -> Iterator[Case]:
+    heart_mm = plan_stack(patient, n_slices=1).pitch_mm
+    pitch_mm = heart_mm / (N_CINE_SLICES - rng.uniform(0, MOST_SLICES_BEYOND))
     cine = render_cine(
-        patient, n_frames=N_CINE_FRAMES, n_slices=N_CINE_SLICES, matrix=protocol.matrix, fov_mm=protocol.fov_mm, rng=rng
+        patient,
+        n_frames=N_CINE_FRAMES,
+        n_slices=N_CINE_SLICES,
+        matrix=protocol.matrix,
+        fov_mm=protocol.fov_mm,
+        slice_pitch_mm=pitch_mm,
+        rng=rng,
     )
-    pitch_mm = plan_stack(patient, n_slices=N_CINE_SLICES).pitch_mm
     frames = CINE_PHASES | {"cineAny": int(rng.integers(N_CINE_FRAMES))}
     images = _scan(cine.images[list(frames.values())], protocol, pitch_mm, rng)
     for (kind, frame), image in zip(frames.items(), images, strict=True):

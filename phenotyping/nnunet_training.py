@@ -19,6 +19,7 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform  # type: ignore[import-untyped]
 from batchgeneratorsv2.transforms.utils.random import RandomTransform  # type: ignore[import-untyped]
 
+from cohort.fingerprint import file_sha256
 from cohort.records import ConfigProblem
 from phenotyping.nnunet import CHECKPOINT, load_checkpoint_safely, nnunet_environment, nnunet_library
 from phenotyping.nnunet_dataset import (
@@ -46,6 +47,7 @@ def train_nnunet(
     threads: int,
     folds: str = "",
     plan: str = "small",
+    start_from: str | Path | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> Path:
@@ -73,6 +75,8 @@ def train_nnunet(
         ``all``, or the folds to train in this call (``0,1``) of a five-fold cross-validation; empty for none.
     plan : str
         ``small``, nnU-Net's plan edited for a CPU, or ``standard``, its own (for a GPU); trained alike.
+    start_from : path or None
+        A result folder whose weights the networks begin with, at half the learning rate; None for weights drawn anew.
     device : str
         ``cpu`` or ``cuda``.
     progress : callable, optional
@@ -87,8 +91,8 @@ def train_nnunet(
     Raises
     ------
     ConfigProblem
-        Neither ACDC nor phantoms; an unknown plan or fold, or fewer patients than folds; or the folder holds a training
-        with other settings.
+        Neither ACDC nor phantoms; an unknown plan or fold, or fewer patients than folds; weights to start from that fit
+        another plan; or the folder holds a training with other settings.
     """
     numbers, plan_name = chosen_folds(folds), checked_plan(plan)
     if acdc is None and phantoms < 1:
@@ -96,7 +100,10 @@ def train_nnunet(
     report: Progress = progress if progress is not None else _silent
     out = Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    settings = {"acdc": acdc is not None, "phantoms": phantoms, "seed": seed}
+    begin = _first_checkpoint(Path(start_from)) if start_from is not None else None
+    settings: dict[str, Any] = {"acdc": acdc is not None, "phantoms": phantoms, "seed": seed}
+    if begin is not None:
+        settings |= {"start_from_sha256": file_sha256(begin)}
     _check_same_settings(out / "settings.json", settings | {"plan": plan_name, "cross_validated": bool(numbers)})
     folders = {f"nnUNet_{part}": str(out / f"nnUNet_{part}") for part in ("raw", "preprocessed", "results")}
     with nnunet_environment(**folders), _private_randomness(seed), _torch_threads(threads):
@@ -105,7 +112,8 @@ def train_nnunet(
             write_raw_dataset(out, folder, phantoms, seed, report, cross_validated=bool(numbers))
             plan_and_preprocess(out, report, plan=plan_name)
         for fold in numbers or (0,):
-            _train(out, fold, steps, device, report, stage=f"fold {fold}" if numbers else "train")
+            stage = f"fold {fold}" if numbers else "train"
+            _train(out, fold, steps, device, report, stage=stage, start_from=begin)
             if numbers:
                 _validate_fold(out, fold, device)
     return out / "model"
@@ -251,7 +259,9 @@ class InvertContrast(ImageOnlyTransform):
         return -img
 
 
-def _train(out: Path, number: int, steps: int, device: str, report: Progress, *, stage: str) -> None:
+def _train(
+    out: Path, number: int, steps: int, device: str, report: Progress, *, stage: str, start_from: Path | None
+) -> None:
     folder = out / "nnUNet_preprocessed" / DATASET
     plans = json.loads((folder / "nnUNetPlans.json").read_text())
     dataset = json.loads((folder / "dataset.json").read_text())
@@ -268,12 +278,31 @@ def _train(out: Path, number: int, steps: int, device: str, report: Progress, *,
         trainer.logger.plot_progress_png = _no_picture
         trainer.num_epochs, trainer.seed, trainer.report = -(-steps // STEPS_PER_EPOCH), seed, report
         trainer.stage = stage
+        if start_from is not None:
+            trainer.initial_lr *= 0.5
         trainer.initialize()
         if earlier:
             trainer.load_checkpoint(str(earlier[0]))
+        elif start_from is not None:
+            _load_weights(trainer, start_from)
     if trainer.current_epoch < trainer.num_epochs:
         trainer.run_training()
     _export(fold, out / "model")
+
+
+def _first_checkpoint(model: Path) -> Path:
+    found = sorted(model.glob(f"fold_*/{CHECKPOINT}"))
+    if not found:
+        raise ConfigProblem(f"{model}: no fold_*/{CHECKPOINT} to start from; give an nnU-Net v2 result folder")
+    return found[0]
+
+
+def _load_weights(trainer: CardioValTrainer, path: Path) -> None:
+    weights = load_checkpoint_safely(path)["network_weights"]
+    try:
+        trainer.network.load_state_dict(weights)
+    except RuntimeError as problem:
+        raise ConfigProblem(f"{path}: these weights are of another plan than the one that is trained") from problem
 
 
 def _validate_fold(out: Path, fold: int, device: str) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
-from flows import cli, train
+from flows import commands_train, terminal, train
 from flows.cli import app
 from flows.cohort_training import CohortData, measured_data
 from flows.learning_curves import draw_learning_curves
@@ -203,8 +203,10 @@ def test_the_command_trains_and_tells_each_check(
 
 def test_a_terminal_gets_a_bar_with_loss_psnr_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(cli, "console", Console(file=screen, force_terminal=True, width=160))
-    with cli.training_progress() as progress:
+    console = Console(file=screen, force_terminal=True, width=160)
+    for module in (terminal, commands_train):
+        monkeypatch.setattr(module, "console", console)
+    with commands_train.training_progress() as progress:
         progress(Progress(1, 8, 0.5, None, 0.1, 7.0, False))
         progress(Progress(2, 8, 0.25, 31.5, 0.2, 6.0, True))
     assert "2/8" in screen.getvalue()
