@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.reports.fake_statements import add_statements, interval
+
 NAMES = {"zero_filled": "Zero-filled", "sense": "SENSE", "cardiomm": "CardioMM"}
 METHODS = ("zero_filled", "sense", "cardiomm")
 STEPS = (("Uniform", 4.0, 3.1), ("ktGaussian", 8.0, 5.0), ("ktRadial", 16.0, 9.4))
@@ -28,15 +30,6 @@ T_975_19, K_OUTER = (
     2.093,
     2.75,
 )  # Student's t; factor of the outer exact limit for n = 20, both rounded: the numbers are decoration here
-
-
-def interval(estimate: float | None, half: float = 0.0) -> dict[str, float | None]:
-    """An interval of results.json."""
-    return {
-        "estimate": estimate,
-        "low": None if estimate is None else estimate - half,
-        "high": None if estimate is None else estimate + half,
-    }
 
 
 def agreement_row(
@@ -169,7 +162,7 @@ def described(arms: list[dict[str, Any]]) -> dict[str, Any]:
 def fake_results(
     folder: Path, *, methods: tuple[str, ...] = METHODS, phenotypes: tuple[str, ...] = tuple(PHENOTYPES)
 ) -> dict[str, Any]:
-    """A complete results dict; writes the gallery into ``folder``."""
+    """A complete results dict of schema 2; writes the gallery into ``folder``."""
     rng = np.random.default_rng(7)
     arms = [
         {
@@ -240,8 +233,7 @@ def fake_results(
         for i, a in enumerate(["fully_sampled", *[a["arm"] for a in arms]])
         for p in ("dice_lv", "dice_myocardium", "dice_rv")
     ]
-    return {
-        "schema": 1,
+    results: dict[str, Any] = {
         "study": {
             "name": "fake",
             "title": "Validation of accelerated cardiac MRI: a fake study",
@@ -349,6 +341,7 @@ def fake_results(
             "inputs_sha256": "01" * 32,
         },
     }
+    return add_statements(results)
 
 
 @pytest.fixture
