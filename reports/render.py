@@ -25,12 +25,24 @@ import typst
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
-MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".csv": "text/csv", ".json": "application/json"} | {
+    ".txt": "text/plain"
+}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def render_html(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], template: str = "study.html.j2") -> str:
-    """One self-contained page; pictures become data URIs."""
+def render_html(
+    document: Mapping[str, Any],
+    *,
+    pictures: Mapping[str, bytes],
+    template: str = "study.html.j2",
+    script: str = "page.js",
+) -> str:
+    """One self-contained page; pictures and files become data URIs.
+
+    The template gets ``style``, ``script`` (a file of reports/templates) and ``script_hash``: the policy of the page must
+    allow exactly that script by its hash.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -39,10 +51,11 @@ def render_html(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], t
         lstrip_blocks=True,
     )
     environment.globals["picture"] = lambda name: data_uri(name, pictures[name])
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    environment.globals["text_file"] = lambda name, content: data_uri(name, content.encode("utf-8"))
+    words = (TEMPLATES / script).read_text(encoding="utf-8")
     style = (HERE / "style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(
-        **document, style=style, script=script, script_hash=b64encode(sha256(script.encode()).digest()).decode()
+        **document, style=style, script=words, script_hash=b64encode(sha256(words.encode()).digest()).decode()
     )
 
 
@@ -76,7 +89,7 @@ def svg_width_pt(content: bytes) -> float | None:
 
 
 def data_uri(name: str, content: bytes) -> str:
-    """A picture as text that can stand in an attribute."""
+    """A picture or file as text that can stand in an attribute."""
     return f"data:{MEDIA_TYPES[Path(name).suffix]};base64,{b64encode(content).decode('ascii')}"
 
 

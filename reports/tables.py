@@ -6,8 +6,10 @@ value. A value that could not be computed (``None``) is written as an en dash, n
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import StringIO
 from math import isfinite
 from typing import Any
 
@@ -58,18 +60,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text as shown, and the unrounded number to sort by (None: sort by the text)."""
+    """Text as shown, the unrounded number to sort by (None: sort by the text), and an anchor (``#...``) it leads to."""
 
     text: str
     sort: float | None = None
+    href: str | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """Cells in the order of the columns; ``method`` lets the reader filter."""
+    """Cells in the order of the columns; ``method`` lets the reader filter, ``anchor`` is where links to the row lead."""
 
     cells: tuple[Cell, ...]
     method: str | None = None
+    anchor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -204,9 +208,9 @@ def arm_label(arm: Mapping[str, Any]) -> str:
     )
 
 
-def text(value: object) -> Cell:
-    """A cell of plain text."""
-    return Cell(MISSING if value is None or value == "" else str(value))
+def text(value: object, *, href: str | None = None) -> Cell:
+    """A cell of plain text, perhaps leading to an anchor of the page."""
+    return Cell(MISSING if value is None or value == "" else str(value), href=href)
 
 
 def numeric(value: float | None, digits: int, *, signed: bool = False) -> Cell:
@@ -224,3 +228,28 @@ def make_table(caption: str, columns: Iterable[str], rows: Sequence[Row]) -> Tab
     names = tuple(columns)
     flags = [any(r.cells[i].sort is not None for r in rows) for i in range(len(names))]
     return Table(caption, tuple(Column(n, f) for n, f in zip(names, flags, strict=True)), tuple(rows))
+
+
+def first_rows(table: Table, most: int) -> Table:
+    """The table, or of a longer one its first rows."""
+    return table if len(table.rows) <= most else replace(table, rows=table.rows[:most])
+
+
+def table_csv(table: Table) -> str:
+    """All rows as CSV: texts as shown, and after each numeric column one with the unrounded numbers."""
+    heads = [[c.label, f"{c.label} (unrounded)"] if c.numeric else [c.label] for c in table.columns]
+    lines: list[list[Any]] = [[name for names in heads for name in names]]
+    for row in table.rows:
+        line: list[Any] = []
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            line += [_inert(cell.text), cell.sort] if column.numeric else [_inert(cell.text)]
+        lines.append(line)
+    stream = StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue()
+
+
+def _inert(words: str) -> str:
+    """Spreadsheets run a cell that begins like a formula, and names come from the files of others."""
+    formula = words[:1] in {"=", "@", "\t", "\r"} or (words[:1] in {"+", "-"} and not words[1:2].isdigit())
+    return f"'{words}" if formula else words
