@@ -10,8 +10,9 @@ import scipy.stats as scipy_stats
 from numpy.typing import ArrayLike
 
 from stats.intervals import FloatArray, Interval, checked_fraction, finite_vector, mean_interval, paired_vectors
+from stats.tolerance import tolerance_factor
 
-IntervalKind = Literal["exact", "mover", "approximate", "approximate_1986"]
+IntervalKind = Literal["exact", "mover", "approximate", "approximate_1986", "tolerance"]
 Truth = Literal["constant", "varying"]
 
 
@@ -47,13 +48,15 @@ def bland_altman(
         One value per subject, same unit, n >= 3, finite.
     confidence : float
         Two-sided confidence of every interval.
-    interval : {"exact", "mover", "approximate", "approximate_1986"}
+    interval : {"exact", "mover", "approximate", "approximate_1986", "tolerance"}
         Interval of each limit. `exact`: ``bias + s g``, g from the noncentral t distribution with n - 1 degrees of
         freedom and noncentrality ``z sqrt(n)`` (Carkeet 2015, doi 10.1097/OPX.0000000000000513; Shieh 2018,
         doi 10.1186/s12874-018-0505-y). `mover`: recovery of variances (Zou 2013, doi 10.1177/0962280211402548).
         `approximate`: ``t s sqrt(1/n + z^2 / (2(n - 1)))`` (Bland and Altman 1999, doi 10.1177/096228029900800204).
         `approximate_1986`: ``t s sqrt(3/n)`` (Bland and Altman 1986, doi 10.1016/S0140-6736(86)90837-8).
-        Only the exact one misses as often as it says when n is small.
+        `tolerance`: both limits as one pair, ``bias ± k s`` with two-sided tolerance factors k (Carkeet 2015): the
+        outer pair holds at least `coverage` with confidence ``(1 + confidence) / 2``, the inner one at most as surely.
+        Of the first four, for one limit, only the exact one misses as often as it says when n is small.
     coverage : float
         Part of the population the limits should hold; 0.95 gives z = 1.96.
 
@@ -172,13 +175,17 @@ def _limit_factors(n: int, level: float, z: float, interval: str) -> tuple[float
             z - math.sqrt(q**2 / n + (z * (1 - ratio_low)) ** 2),
             z + math.sqrt(q**2 / n + (z * (ratio_high - 1)) ** 2),
         )
+    if interval == "tolerance":
+        coverage = 2 * float(scipy_stats.norm.cdf(z)) - 1
+        inner, outer = (tolerance_factor(n, coverage=coverage, confidence=p) for p in tails)
+        return inner, outer
     t = float(scipy_stats.t.ppf(tails[1], n - 1))
     if interval == "approximate":
         half = t * math.sqrt(1 / n + z**2 / (2 * (n - 1)))
     elif interval == "approximate_1986":
         half = t * math.sqrt(3 / n)
     else:
-        raise ValueError(f"interval must be exact, mover, approximate or approximate_1986, got {interval!r}")
+        raise ValueError(f"interval must be exact, mover, approximate, approximate_1986 or tolerance, got {interval!r}")
     return z - half, z + half
 
 

@@ -93,6 +93,19 @@ def test_one_sided_tolerance_factors(n: int, factor: float, rng: np.random.Gener
     assert upper.high == pytest.approx(factor, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("n", "inner", "outer"),
+    # two-sided tolerance factors at 2.5 and 97.5 % confidence, the limits as a pair (Carkeet 2015)
+    [(5, 1.239730, 6.156901), (20, 1.517477, 2.944475), (200, 1.788889, 2.179374)],
+)
+def test_factors_of_the_pair(n: int, inner: float, outer: float, rng: np.random.Generator) -> None:
+    difference = rng.standard_normal(n)
+    difference = (difference - difference.mean()) / difference.std(ddof=1)
+    result = bland_altman(np.zeros(n), difference, interval="tolerance")
+    assert (result.upper_limit.low, result.upper_limit.high) == pytest.approx((inner, outer), abs=1e-5)
+    assert (result.lower_limit.high, result.lower_limit.low) == pytest.approx((-inner, -outer), abs=1e-5)
+
+
 def test_published_limits_with_constant_truth() -> None:
     # Bland and Altman 1986: SD of a single reading of each meter, corrected for averaging two, is 37.7 L/min
     subject = [*range(17), *range(17)]
