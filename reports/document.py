@@ -24,7 +24,8 @@ kind                  made by; what it holds
 ``downloads``         :func:`downloads_block`: small files inside the page
 ====================  ===============================================================================================
 
-A state (badges, checklists) is one of :data:`STATES`; it is told by sign, word and color. Anchors are written with their
+Figures are in reports.figures (Bland-Altman, centers, truth, quality) and reports.decision_figures (margins' summary,
+trend, subgroups, bias profile, ROC, classes). A state (badges, checklists) is one of :data:`STATES`; it is told by sign, word and color. Anchors are written with their
 ``#``. ``table``, ``plots`` and ``tabs`` say where they appear (``page``, ``pdf``).
 """
 

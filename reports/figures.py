@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -42,11 +43,25 @@ BIAS_MARGIN_COLOR = "#0072B2"
 MARGIN_STYLE = (0, (5, 1.5, 1, 1.5))
 PANEL_WIDTH, PANEL_HEIGHT = 1.86, 1.9  # inches
 MANY_POINTS = 400  # beyond this the points of a panel become one picture inside the SVG
+BEYOND = 0.96  # where on the half axis those triangles sit
 AXIS_IN_MARGINS = 3.0  # the difference axis ends at this many margins; points beyond sit on its edge as triangles
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A picture, and where the points of each panel lie: fractions of its width from the left and height from the top."""
+
+    svg: bytes
+    places: tuple[list[tuple[float, float]], ...]
+
+
+def bland_altman(rows: Sequence[Mapping[str, Any]], **options: Any) -> bytes:
+    """The picture of :func:`bland_altman_drawn`."""
+    return bland_altman_drawn(rows, **options).svg
+
+
 @matplotlib.rc_context(STYLE)
-def bland_altman(
+def bland_altman_drawn(
     rows: Sequence[Mapping[str, Any]],
     *,
     titles: Sequence[str],
@@ -54,7 +69,7 @@ def bland_altman(
     margins: Mapping[str, Any] | None,
     centers: Sequence[str],
     half_range: float,
-) -> bytes:
+) -> Drawn:
     """Bland-Altman panels side by side, one an arm: differences against means, bias and limits with bands, margins.
 
     Parameters
@@ -71,8 +86,14 @@ def bland_altman(
         All centers of the study, in the order that fixes their marks.
     half_range
         The difference axis reaches from minus this to this; see :func:`difference_range`.
+
+    Returns
+    -------
+    Drawn
+        The picture, and where each complete pair of each row lies in it.
     """
-    figure, axes = _panels(len(rows), height=PANEL_HEIGHT, left=0.62, bottom=0.42, top=0.42)
+    figure, axes = make_panels(len(rows), height=PANEL_HEIGHT, left=0.62, bottom=0.42, top=0.42)
+    places = []
     for index, (axis, row, title) in enumerate(zip(axes, rows, titles, strict=True)):
         _bland_altman_panel(axis, row, margins=margins, centers=centers, half_range=half_range)
         axis.set_title(title, linespacing=1.3)
@@ -81,12 +102,18 @@ def bland_altman(
             axis.set_ylabel(f"difference ({unit})" if unit else "difference")
         else:
             axis.tick_params(labelleft=False)
-    return to_svg(figure)
+        edge = BEYOND * half_range
+        shown = [
+            (x, min(max(y, -edge), edge) if abs(y) > half_range else y)
+            for x, y in zip(*_positions(complete(row)), strict=True)
+        ]
+        places.append(places_of(figure, axis, shown))
+    return Drawn(to_svg(figure), tuple(places))
 
 
 def difference_range(rows: Sequence[Mapping[str, Any]], margins: Mapping[str, Any] | None) -> float:
     """Half the height of the difference axis, common to all arms of a phenotype so that clouds can be compared."""
-    reach = [abs(pair["test"] - pair["reference"]) for row in rows for pair in _complete(row)]
+    reach = [abs(pair["test"] - pair["reference"]) for row in rows for pair in complete(row)]
     for row in rows:
         reach += [abs(v) for side in ("lower_limit", "upper_limit") for v in _ends(row.get(side))]
     widest = max(reach, default=1.0) or 1.0
@@ -152,17 +179,17 @@ def forest(
     """
     between = any(whole.get("center_level") for whole in pooled)
     names = [*centers, "all patients", *(["mean of centers"] if between else [])]
-    figure, axes = _panels(len(pooled), height=0.19 * len(names) + 0.1, left=1.05, bottom=0.42, top=0.3)
+    figure, axes = make_panels(len(pooled), height=0.19 * len(names) + 0.1, left=1.05, bottom=0.42, top=0.3)
     for index, (axis, whole, title) in enumerate(zip(axes, pooled, titles, strict=True)):
         mine = {r["center"]: r for r in rows if r["arm"] == whole["arm"]}
         for height, center in enumerate(centers):
             color, marker = PALETTE[height % len(PALETTE)], MARKERS[height % len(MARKERS)]
-            _interval_mark(axis, mine.get(center, {}).get("bias"), height, color=color, marker=marker)
-        _interval_mark(axis, whole.get("bias"), len(centers), color="#000000", marker="D")
+            interval_mark(axis, mine.get(center, {}).get("bias"), height, color=color, marker=marker)
+        interval_mark(axis, whole.get("bias"), len(centers), color="#000000", marker="D")
         if between:
             _center_mean(axis, whole.get("center_level"), len(names) - 1)
-        _margin_lines(axis, margins, vertical=True)
-        _few_ticks(axis)
+        margin_lines(axis, margins, vertical=True)
+        few_ticks(axis)
         axis.axvline(0, color="#888888", linewidth=0.6, zorder=0)
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.4, -0.6)
@@ -185,7 +212,7 @@ def against_truth(
     height = 0.17 * len(arms) + 0.1
     colors = {m: PALETTE[i % len(PALETTE)] for i, m in enumerate(dict.fromkeys(methods))}
     shapes = {m: MARKERS[i % len(MARKERS)] for i, m in enumerate(dict.fromkeys(methods))}
-    figure, axes = _panels(len(panels), columns=columns, height=height, left=2.0, bottom=0.28, top=0.27)
+    figure, axes = make_panels(len(panels), columns=columns, height=height, left=2.0, bottom=0.28, top=0.27)
     for index, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
         for height_at, (arm, method) in enumerate(zip(arms, methods, strict=True)):
             row = panel["rows"].get(arm)
@@ -194,13 +221,13 @@ def against_truth(
             ends = [(row.get(side) or {}).get("estimate") for side in ("lower_limit", "upper_limit")]
             if None not in ends:
                 axis.plot(ends, [height_at, height_at], color=colors[method], linewidth=0.7, solid_capstyle="butt")
-            _interval_mark(axis, row.get("bias"), height_at, color=colors[method], marker=shapes[method], width=2.2)
-        _margin_lines(axis, panel.get("margins"), vertical=True)
+            interval_mark(axis, row.get("bias"), height_at, color=colors[method], marker=shapes[method], width=2.2)
+        margin_lines(axis, panel.get("margins"), vertical=True)
         axis.axvline(0, color="#888888", linewidth=0.6, zorder=0)
         axis.set_yticks(range(len(arms)), labels)
         axis.set_ylim(len(arms) - 0.4, -0.6)
         axis.set_title(panel["title"])
-        _few_ticks(axis)
+        few_ticks(axis)
         axis.tick_params(axis="y", length=0, labelleft=index % columns == 0)
     return to_svg(figure)
 
@@ -213,7 +240,7 @@ def quality(panels: Sequence[Mapping[str, Any]]) -> bytes:
     (index), ``method``, ``label``, ``mean``, ``low``, ``high``.
     """
     methods = list(dict.fromkeys(p["label"] for panel in panels for p in panel["points"]))
-    figure, axes = _panels(
+    figure, axes = make_panels(
         len(panels), columns=min(len(panels), 4), height=1.35, left=0.5, bottom=0.72, top=0.4, gap=0.42, foot=0.26
     )
     for axis, panel in zip(axes, panels, strict=True):
@@ -262,7 +289,7 @@ def to_svg(figure: Figure) -> bytes:
     return stream.getvalue()
 
 
-def _panels(
+def make_panels(
     count: int,
     *,
     height: float,
@@ -288,10 +315,17 @@ def _panels(
     return figure, axes
 
 
+def places_of(figure: Figure, axis: Any, points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where points in the units of an axis lie in its figure; call it when the axis has its final range."""
+    axis.get_xlim(), axis.get_ylim()  # matplotlib sets automatic ranges only when asked for them
+    width, height = figure.bbox.size
+    return [(x / width, 1 - y / height) for x, y in (axis.transData.transform(points) if points else ())]
+
+
 def _bland_altman_panel(
     axis: Any, row: Mapping[str, Any], *, margins: Mapping[str, Any] | None, centers: Sequence[str], half_range: float
 ) -> None:
-    pairs = _complete(row)
+    pairs = complete(row)
     for index, center in enumerate(centers):
         mine = [p for p in pairs if p["center"] == center]
         inside = [p for p in mine if abs(p["test"] - p["reference"]) <= half_range]
@@ -306,24 +340,24 @@ def _bland_altman_panel(
         for pair in (p for p in mine if p not in inside):
             up = pair["test"] > pair["reference"]
             x = (pair["test"] + pair["reference"]) / 2
-            edge = 0.96 * half_range * (1 if up else -1)
+            edge = BEYOND * half_range * (1 if up else -1)
             axis.plot(
                 [x], [edge], marker="^" if up else "v", markerfacecolor="none", color=style["color"], markersize=5
             )
     for side in ("lower_limit", "upper_limit"):
         _level(axis, row.get(side), color=LIMITS_COLOR, linestyle="--", alpha=0.13)
     _level(axis, row.get("bias"), color=BIAS_COLOR, linestyle="-", alpha=0.22)
-    _margin_lines(axis, margins, vertical=False)
+    margin_lines(axis, margins, vertical=False)
     axis.axhline(0, color="#888888", linewidth=0.6, zorder=0)
     axis.set_ylim(-half_range, half_range)
     axis.margins(x=0.08)
-    _few_ticks(axis)
+    few_ticks(axis)
     if not pairs:
         axis.text(0.5, 0.6, "no evaluable pairs", transform=axis.transAxes, ha="center")
         axis.set_xticks([])
 
 
-def _few_ticks(axis: Any) -> None:
+def few_ticks(axis: Any) -> None:
     """So few ticks that the labels of neighboring panels do not touch."""
     axis.xaxis.set_major_locator(MaxNLocator(nbins=4, prune="both"))
 
@@ -333,10 +367,11 @@ def _center_mean(axis: Any, value: Mapping[str, Any] | None, height: float) -> N
     ends = [((value or {}).get("prediction") or {}).get(k) for k in ("low", "high")]
     if None not in ends:
         axis.plot(ends, [height, height], color="#888888", linewidth=0.7)
-    _interval_mark(axis, value, height, color="#000000", marker="s", width=2.0)
+    interval_mark(axis, value, height, color="#000000", marker="s", width=2.0)
 
 
-def _complete(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def complete(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Pairs of which both values are known: those that are drawn."""
     return [p for p in row.get("pairs") or [] if p.get("reference") is not None and p.get("test") is not None]
 
 
@@ -358,7 +393,8 @@ def _level(axis: Any, value: Mapping[str, Any] | None, *, color: str, linestyle:
         axis.axhspan(value["low"], value["high"], color=color, alpha=alpha, linewidth=0, zorder=0.5)
 
 
-def _margin_lines(axis: Any, margins: Mapping[str, Any] | None, *, vertical: bool) -> None:
+def margin_lines(axis: Any, margins: Mapping[str, Any] | None, *, vertical: bool) -> None:
+    """The margin of the bias as a band, that of the limits as two lines."""
     if not margins:
         return
     line, span = (axis.axvline, axis.axvspan) if vertical else (axis.axhline, axis.axhspan)
@@ -369,9 +405,10 @@ def _margin_lines(axis: Any, margins: Mapping[str, Any] | None, *, vertical: boo
             line(sign * margins["limits"], color=MARGIN_COLOR, linewidth=0.9, linestyle=MARGIN_STYLE)
 
 
-def _interval_mark(
+def interval_mark(
     axis: Any, value: Mapping[str, Any] | None, height: float, *, color: str, marker: str, width: float = 1.1
 ) -> None:
+    """A mark at the estimate, over the line of its interval."""
     if value is None or value.get("estimate") is None:
         return
     if value.get("low") is not None and value.get("high") is not None:

@@ -1,58 +1,227 @@
 "use strict";
-// Sorting, method filter, light/dark. The page is complete without this script.
+// Sorting, filters, switches, values of points, light/dark. The page is complete to read without this script.
 (function () {
   var root = document.documentElement;
   root.classList.add("js");
+  function all(selector, within) { return Array.from((within || document).querySelectorAll(selector)); }
+  function make(tag, attributes, words) {
+    var element = document.createElement(tag);
+    Object.keys(attributes || {}).forEach(function (name) { element.setAttribute(name, attributes[name]); });
+    if (words !== undefined) { element.textContent = words; }
+    return element;
+  }
 
-  document.getElementById("theme").addEventListener("click", function () {
-    var dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
+  // light and dark
+  var theme = document.getElementById("theme");
+  function isDark() { return root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches; }
+  if (theme) {
+    theme.setAttribute("aria-pressed", String(isDark()));
+    theme.addEventListener("click", function () {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      theme.setAttribute("aria-pressed", String(isDark()));
+    });
+  }
+
+  // methods shown
+  function filterMethods() {
+    var hidden = {};
+    all("[data-filter]").forEach(function (box) { hidden[box.dataset.filter] = !box.checked; });
+    all("[data-method]").forEach(function (part) { part.hidden = hidden[part.dataset.method] === true; });
+  }
+  all("[data-filter]").forEach(function (box) { box.addEventListener("change", filterMethods); });
+  filterMethods(); // a reloaded page may keep unchecked boxes
+
+  // switches: one panel seen at a time
+  all(".tabs").forEach(function (group) {
+    var panels = Array.from(group.children).filter(function (part) { return part.classList.contains("panel"); });
+    var list = make("div", { role: "tablist", "aria-labelledby": group.id + "-title" });
+    var tabs = panels.map(function (panel, index) {
+      var tab = make("button", { type: "button", role: "tab", id: panel.id + "-tab", "aria-controls": panel.id }, panel.getAttribute("aria-label"));
+      panel.setAttribute("role", "tabpanel");
+      panel.removeAttribute("aria-label");
+      panel.setAttribute("aria-labelledby", tab.id);
+      tab.addEventListener("click", function () { choose(index); });
+      tab.addEventListener("keydown", function (event) {
+        var step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        var next = event.key === "Home" ? 0 : event.key === "End" ? panels.length - 1 : step && (index + step + panels.length) % panels.length;
+        if (next === undefined) { return; }
+        event.preventDefault();
+        choose(next);
+        tabs[next].focus();
+      });
+      list.append(tab);
+      return tab;
+    });
+    function choose(chosen) {
+      tabs.forEach(function (tab, index) {
+        tab.setAttribute("aria-selected", String(index === chosen));
+        tab.tabIndex = index === chosen ? 0 : -1;
+        panels[index].classList.toggle("off", index !== chosen);
+      });
+    }
+    panels.forEach(function (panel, index) { panel.reveal = function () { choose(index); }; });
+    if (panels.length > 1) { panels[0].before(list); choose(0); }
   });
 
-  function filter() {
-    var hidden = {};
-    document.querySelectorAll("[data-filter]").forEach(function (box) { hidden[box.dataset.filter] = !box.checked; });
-    document.querySelectorAll("[data-method]").forEach(function (part) { part.hidden = hidden[part.dataset.method] === true; });
-  }
-  document.querySelectorAll("[data-filter]").forEach(function (box) { box.addEventListener("change", filter); });
-  filter(); // a reloaded page may keep unchecked boxes
-
+  // tables: sorted by their headings, filtered by text
   function key(row, index) {
     var cell = row.cells[index];
     return cell.dataset.sort === undefined ? cell.textContent.trim() : parseFloat(cell.dataset.sort);
   }
   function compare(a, b) {
-    var numbers = typeof a === "number" && typeof b === "number";
     if (typeof a !== typeof b) { return typeof a === "number" ? -1 : 1; }
-    return numbers ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true });
+    return typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
   }
-  document.querySelectorAll("table.sortable").forEach(function (table) {
-    table.querySelectorAll("thead th").forEach(function (head, index) {
-      var button = document.createElement("button");
-      button.type = "button";
+  function sortBy(table, heads, index) {
+    var down = heads[index].getAttribute("aria-sort") === "ascending";
+    heads.forEach(function (other) { other.removeAttribute("aria-sort"); });
+    heads[index].setAttribute("aria-sort", down ? "descending" : "ascending");
+    var rows = Array.from(table.tBodies[0].rows).map(function (row) { return { row: row, key: key(row, index) }; });
+    rows.sort(function (a, b) { // numbers before texts, such as the dash of what is missing, whichever way
+      var mixed = typeof a.key !== typeof b.key;
+      return (down && !mixed ? -1 : 1) * compare(a.key, b.key);
+    });
+    table.tBodies[0].append.apply(table.tBodies[0], rows.map(function (item) { return item.row; }));
+  }
+  function addFilter(table) {
+    var rows = Array.from(table.tBodies[0].rows);
+    if (rows.length <= 8) { return; }
+    var label = make("label", { "class": "row-filter" }, "Rows with ");
+    var box = make("input", { type: "search", "aria-controls": table.id, autocomplete: "off", spellcheck: "false" });
+    var count = make("output", { "class": "small" });
+    var texts;
+    box.addEventListener("input", function () {
+      texts = texts || rows.map(function (row) { return row.textContent.toLowerCase(); });
+      var words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      var kept = 0;
+      rows.forEach(function (row, index) {
+        var keep = words.every(function (word) { return texts[index].includes(word); });
+        row.classList.toggle("filtered", !keep);
+        kept += keep ? 1 : 0;
+      });
+      count.textContent = words.length ? kept + " of " + rows.length + " rows" : "";
+    });
+    label.append(box);
+    var frame = table.closest(".scroll") || table;
+    var place = frame.previousElementSibling;
+    if (!place || !place.classList.contains("about-table")) {
+      place = make("div", { "class": "about-table" });
+      frame.before(place);
+    }
+    place.prepend(label, count);
+  }
+  all("table.sortable").forEach(function (table) {
+    var heads = all("thead th", table);
+    heads.forEach(function (head, index) {
+      var button = make("button", { type: "button" });
       button.append.apply(button, Array.from(head.childNodes));
       head.append(button);
-      button.addEventListener("click", function () {
-        var down = head.getAttribute("aria-sort") === "ascending";
-        table.querySelectorAll("thead th").forEach(function (other) { other.removeAttribute("aria-sort"); });
-        head.setAttribute("aria-sort", down ? "descending" : "ascending");
-        var rows = Array.from(table.tBodies[0].rows);
-        rows.sort(function (a, b) { return (down ? -1 : 1) * compare(key(a, index), key(b, index)); });
-        rows.forEach(function (row) { table.tBodies[0].append(row); });
+      button.addEventListener("click", function () { sortBy(table, heads, index); });
+    });
+    addFilter(table);
+  });
+
+  // what a point of a plot stands for: by pointer, or with the arrow keys once the plot has the focus
+  function points(stage) { // data-live: labels, names, panels; a point is "x y name value value", in 1/10000 of the picture
+    if (!stage.points) {
+      var live = JSON.parse(stage.dataset.live);
+      stage.live = live;
+      stage.points = [];
+      live.panels.forEach(function (panel, which) {
+        panel.points.split(";").filter(Boolean).forEach(function (text) {
+          var parts = text.split(" ");
+          stage.points.push({ x: parts[0] / 1e4, y: parts[1] / 1e4, name: +parts[2], values: parts.slice(3), panel: which });
+        });
       });
+      stage.points.sort(function (a, b) { return a.panel - b.panel || a.x - b.x; });
+    }
+    return stage.points;
+  }
+  function words(stage, point) {
+    var values = point.values.map(function (value, index) { return stage.live.labels[index] + " " + value; });
+    return [stage.live.panels[point.panel].title, stage.live.names[point.name]].concat(values).filter(Boolean);
+  }
+  function show(stage, index) {
+    var point = points(stage)[index];
+    stage.at = index;
+    stage.ring.style.left = stage.tip.style.left = 100 * point.x + "%";
+    stage.ring.style.top = stage.tip.style.top = 100 * point.y + "%";
+    stage.tip.classList.toggle("leftward", point.x > 0.6);
+    stage.tip.replaceChildren.apply(stage.tip, words(stage, point).map(function (line) { return make("span", {}, line); }));
+    stage.ring.hidden = stage.tip.hidden = false;
+  }
+  function hide(stage) { stage.ring.hidden = stage.tip.hidden = true; }
+  function nearest(stage, event) {
+    var box = stage.getBoundingClientRect();
+    var best = -1, least = 18 * 18; // CSS pixels: farther away nothing is meant
+    points(stage).forEach(function (point, index) {
+      var dx = box.left + point.x * box.width - event.clientX, dy = box.top + point.y * box.height - event.clientY;
+      if (dx * dx + dy * dy < least) { least = dx * dx + dy * dy; best = index; }
+    });
+    return best;
+  }
+  all("[data-live]").forEach(function (stage) {
+    stage.tabIndex = 0;
+    stage.setAttribute("role", "application");
+    stage.setAttribute("aria-label", stage.dataset.name + ": the arrow keys go from point to point");
+    stage.ring = make("span", { "class": "ring-mark", "aria-hidden": "true" });
+    stage.tip = make("output", { "class": "tip", "aria-live": "polite" });
+    hide(stage);
+    stage.append(stage.ring, stage.tip);
+    stage.addEventListener("pointermove", function (event) {
+      var index = nearest(stage, event);
+      if (index < 0) { hide(stage); } else if (index !== stage.at || stage.tip.hidden) { show(stage, index); }
+    });
+    stage.addEventListener("pointerleave", function () { hide(stage); });
+    stage.addEventListener("blur", function () { hide(stage); });
+    stage.addEventListener("keydown", function (event) {
+      var count = points(stage).length;
+      var step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
+      if (event.key === "Escape") { hide(stage); return; }
+      if (!count || (step === undefined && event.key !== "Home" && event.key !== "End")) { return; }
+      event.preventDefault();
+      var from = stage.at === undefined ? (step > 0 ? -1 : count) : stage.at;
+      show(stage, event.key === "Home" ? 0 : event.key === "End" ? count - 1 : (from + step + count) % count);
     });
   });
 
-  var opened = [];
-  var theme;
+  // where a link leads is unfolded and chosen first
+  function reveal() {
+    var target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) { return; }
+    for (var part = target; part; part = part.parentElement) {
+      if (part.tagName === "DETAILS") { part.open = true; }
+      if (part.reveal) { part.reveal(); }
+    }
+    target.scrollIntoView();
+  }
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  // which section is being read
+  var places = all("nav a[href^='#']");
+  if (places.length && "IntersectionObserver" in window) {
+    var seen = new IntersectionObserver(function (entries) {
+      entries.forEach(function (entry) {
+        if (!entry.isIntersecting) { return; }
+        places.forEach(function (link) {
+          if (link.hash === "#" + entry.target.id) { link.setAttribute("aria-current", "true"); } else { link.removeAttribute("aria-current"); }
+        });
+      });
+    }, { rootMargin: "-15% 0px -80% 0px" });
+    all("main > section[id]").forEach(function (section) { seen.observe(section); });
+  }
+
+  // on paper everything is unfolded, and light
+  var opened = [], before;
   addEventListener("beforeprint", function () {
-    theme = root.dataset.theme;
+    before = root.dataset.theme;
     root.dataset.theme = "light";
-    opened = Array.from(document.querySelectorAll("details:not([open])"));
+    opened = all("details:not([open])");
     opened.forEach(function (part) { part.open = true; });
   });
   addEventListener("afterprint", function () {
     opened.forEach(function (part) { part.open = false; });
-    if (theme) { root.dataset.theme = theme; } else { delete root.dataset.theme; }
+    if (before) { root.dataset.theme = before; } else { delete root.dataset.theme; }
   });
 }());
