@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
+from flows.analysis_options import Statistics
 from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvSlices
 from phenotyping.body_size import Formula
 from phenotyping.cycle import Gating
@@ -170,17 +171,6 @@ class GeometryTable:
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Confidence of intervals, one-sided level of tests, margins file (empty for the proposed margins), bootstrap."""
-
-    confidence: float = 0.95
-    alpha: float = 0.05
-    margins: str = ""
-    minimum_patients: int = 6
-    n_resamples: int = 2000
-
-
-@dataclass(frozen=True)
 class Selection:
     """Which scans of the cohort; empty means all."""
 
@@ -273,8 +263,6 @@ class ValidationConfig:
             raise ConfigProblem(f"running.device: expected auto, cpu or cuda, got {self.running.device!r}")
         if len(set(self.arms())) != len(self.arms()):
             raise ConfigProblem("the same method, pattern and acceleration is asked for twice")
-        if not 0.5 < self.statistics.confidence < 1 or not 0 < self.statistics.alpha < 0.5:
-            raise ConfigProblem("statistics: confidence must lie between 0.5 and 1, alpha between 0 and 0.5")
 
     def arms(self) -> tuple[Arm, ...]:
         """Every accelerated arm, methods in the order given, accelerations within them."""
@@ -313,6 +301,8 @@ PATH_KEYS = (
     ("reconstruction", "clip_folder"),
     ("segmentation", "model_folder"),
     ("statistics", "margins"),
+    ("statistics", "diagnosis"),
+    ("statistics", "plan"),
 )
 
 

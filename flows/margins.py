@@ -11,17 +11,44 @@ from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile
 
 PROPOSED = Path(__file__).parent / "configs" / "margins.toml"
+MINUS = "\u2212"
 
 
 @dataclass(frozen=True)
 class Margin:
-    """Symmetric margins of one phenotype: `bias` for the mean difference, `limits` for individuals, in `unit`."""
+    """Margins of one phenotype in `unit`: `bias` for the mean difference, `limits` for individuals.
+
+    The mean difference must lie inside ``(lower, upper)``: +-`bias`, or `bias_lower` to `bias_upper` where one direction
+    is worse than the other; `bias` is then the wider of the two.
+    """
 
     bias: float
     limits: float
     unit: str
     evidence: str = ""
     source: str = ""
+    bias_lower: float | None = None
+    bias_upper: float | None = None
+
+    @property
+    def lower(self) -> float:
+        """What the mean difference must lie above."""
+        return -self.bias if self.bias_lower is None else self.bias_lower
+
+    @property
+    def upper(self) -> float:
+        """What the mean difference must lie below."""
+        return self.bias if self.bias_upper is None else self.bias_upper
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether both directions are judged alike."""
+        return -self.lower == self.upper
+
+    @property
+    def bias_text(self) -> str:
+        """The margin of the bias in words, without its unit."""
+        return f"±{self.bias:g}" if self.symmetric else f"{MINUS}{-self.lower:g} to {self.upper:g}"
 
 
 @dataclass(frozen=True)
@@ -65,12 +92,24 @@ def load_margins(path: Path | None = None) -> Margins:
 def _margin(path: Path, name: str, row: object) -> Margin:
     if not isinstance(row, dict):
         raise ConfigProblem(f"{path}: [margins.{name}] must be a table")
-    for key in ("bias", "limits"):
+    sides = [key for key in ("bias_lower", "bias_upper") if key in row]
+    if len(sides) == 1 or (sides and "bias" in row):
+        raise ConfigProblem(f"{path}: [margins.{name}] needs either bias, or bias_lower and bias_upper")
+    for key, sign in [("limits", 1), *([("bias_lower", -1), ("bias_upper", 1)] if sides else [("bias", 1)])]:
         value = row.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-            raise ConfigProblem(f"{path}: margins.{name}.{key} must be a number above 0, got {value!r}")
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or sign * value <= 0:
+            side = "above" if sign > 0 else "below"
+            raise ConfigProblem(f"{path}: margins.{name}.{key} must be a number {side} 0, got {value!r}")
     if not isinstance(row.get("unit"), str):
         raise ConfigProblem(f"{path}: margins.{name}.unit must name the unit")
+    lower, upper = (float(row[key]) for key in ("bias_lower", "bias_upper")) if sides else (None, None)
     return Margin(
-        float(row["bias"]), float(row["limits"]), row["unit"], str(row.get("evidence", "")), str(row.get("source", ""))
+        bias=float(row["bias"]) if lower is None or upper is None else max(-lower, upper),
+        limits=float(row["limits"]),
+        unit=row["unit"],
+        evidence=str(row.get("evidence", "")),
+        source=str(row.get("source", "")),
+        bias_lower=lower,
+        bias_upper=upper,
     )

@@ -30,6 +30,16 @@ def test_proposal_is_the_reference_table(shared_data: Path) -> None:
     assert ours == expected
 
 
+def test_one_direction_may_be_worse_than_the_other(tmp_path: Path) -> None:
+    file = tmp_path / "margins.toml"
+    file.write_text(GOOD.replace("bias = 3", "bias_lower = -2\nbias_upper = 4.5"))
+    margin = load_margins(file).by_phenotype["lv_ef_percent"]
+    assert (margin.lower, margin.upper, margin.bias, margin.symmetric) == (-2.0, 4.5, 4.5, False)
+    assert margin.bias_text == "\u22122 to 4.5"
+    plain = load_margins().by_phenotype["lv_ef_percent"]
+    assert (plain.lower, plain.upper, plain.symmetric, plain.bias_text) == (-3.0, 3.0, True, "±3")
+
+
 def test_hash_follows_the_content(tmp_path: Path) -> None:
     file = tmp_path / "margins.toml"
     file.write_text(GOOD)
@@ -49,6 +59,9 @@ def test_hash_follows_the_content(tmp_path: Path) -> None:
         (GOOD.replace("bias = 3", "bias = -3"), "margins.lv_ef_percent.bias must be a number above 0, got -3"),
         (GOOD.replace("limits = 8.0", "limits = nan"), "limits must be a number above 0, got nan"),
         (GOOD.replace('unit = "points"', ""), "unit must name the unit"),
+        (GOOD.replace("bias = 3", "bias_lower = -3"), "needs either bias, or bias_lower and bias_upper"),
+        (GOOD.replace("bias = 3", "bias = 3\nbias_lower = -3\nbias_upper = 4"), "needs either bias, or"),
+        (GOOD.replace("bias = 3", "bias_lower = 3\nbias_upper = 4"), "bias_lower must be a number below 0, got 3"),
         ('origin = "clinic"\n[margins]\nlv_ef_percent = 3\n', "must be a table"),
     ],
 )
