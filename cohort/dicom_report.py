@@ -1,13 +1,14 @@
 """How does a patient's report become DICOM: the PDF in an Encapsulated PDF, its numbers in a structured report (TID 1500)?
 
-Both lie in one study that is made up, since k-space has no DICOM study. Its UIDs, and all others, follow from the run and
-the pseudonym, so that the same run gives the same UIDs. There are no DICOM images to refer to: the structured report names
+Both lie in one study that is made up, since k-space has no DICOM study. Its UIDs, and those of the series, follow from the
+run and the pseudonym, those of the objects from what is in them too: the same report has the same UIDs, another has not. There are no DICOM images to refer to: the structured report names
 the Encapsulated PDF as its evidence, and says so in words. Written with highdicom (Bridge et al.,
 doi 10.1007/s10278-022-00683-y).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -116,7 +117,8 @@ def write_encapsulated_pdf(path: Path, pdf: bytes, *, subject: Subject, title: s
     file = FileDataset(str(path), {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
     file.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     file.file_meta.MediaStorageSOPClassUID = file.SOPClassUID = EncapsulatedPDFStorage
-    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = subject.uid("pdf")
+    content = hashlib.sha256(pdf).hexdigest()
+    file.file_meta.MediaStorageSOPInstanceUID = file.SOPInstanceUID = subject.uid("pdf", content)
     file.SpecificCharacterSet = "ISO_IR 192"
     _study(file, subject)
     file.Modality, file.SeriesInstanceUID, file.SeriesNumber = "DOC", subject.uid("pdf series"), PDF_SERIES
@@ -186,7 +188,7 @@ def write_measurement_report(path: Path, groups: Sequence[Group], *, subject: Su
         content=report,
         series_instance_uid=subject.uid("sr series"),
         series_number=SR_SERIES,
-        sop_instance_uid=subject.uid("sr"),
+        sop_instance_uid=subject.uid("sr", repr(tuple(groups)), pdf.SOPInstanceUID),
         instance_number=1,
         manufacturer=MAKER,
         is_complete=True,
