@@ -22,6 +22,7 @@ from reports.figures import (
     MARKERS,
     PALETTE,
     STYLE,
+    bias_margin,
     few_ticks,
     interval_mark,
     make_panels,
@@ -187,7 +188,7 @@ def bias_profile(
             axis.plot([middle], [value["estimate"]], marker="D", color=BIAS_COLOR, markersize=4)
             top = value["high"] if value.get("high") is not None else value["estimate"]
             axis.annotate(f"n {part['n']}", (middle, top), (0, 2), textcoords="offset points", ha="center", fontsize=6)
-        margin_lines(axis, {"bias": (margins or {}).get("bias")}, vertical=False)
+        margin_lines(axis, {**(margins or {}), "limits": None}, vertical=False)
         axis.axhline(0, color="#888888", linewidth=0.6, zorder=0)
         axis.set_ylim(-half, half)
         few_ticks(axis)
@@ -263,17 +264,27 @@ def class_matrices(entries: Sequence[Entry], *, titles: Sequence[str]) -> bytes:
 
 
 def _in_margins(axis: Any, row: Entry, margins: Mapping[str, Any], line: int) -> None:
-    """Limits (outer ends of their intervals) and bias of one measurement, each in units of its own margin."""
+    """Limits (outer ends of their intervals) and bias of one measurement, each in units of its own margin.
+
+    Where the margin of the bias differs by direction, each side is measured by its own.
+    """
+    lower, upper = bias_margin(margins) or (-1.0, 1.0)
     marker, color = VERDICT_MARKS.get(str(row.get("verdict")), OTHER_MARK)
     outer = [(row.get("lower_limit") or {}).get("low"), (row.get("upper_limit") or {}).get("high")]
     if None not in outer:
         _clipped(axis, [v / margins["limits"] for v in outer], line, color=color, linewidth=0.8)
     bias = row.get("bias") or {}
     if bias.get("low") is not None and bias.get("high") is not None:
-        _clipped(axis, [bias[k] / margins["bias"] for k in ("low", "high")], line, color=color, linewidth=2.4)
+        _clipped(
+            axis,
+            [bias[k] / (upper if bias[k] > 0 else -lower) for k in ("low", "high")],
+            line,
+            color=color,
+            linewidth=2.4,
+        )
     at = _estimate(bias)
     if at is not None:
-        inside = min(max(at / margins["bias"], -FARTHEST), FARTHEST)
+        inside = min(max(at / (upper if at > 0 else -lower), -FARTHEST), FARTHEST)
         axis.plot(
             [inside], [line], marker=marker, color=color, markersize=4.8, linestyle="", markeredgewidth=0, clip_on=False
         )

@@ -398,11 +398,20 @@ def margin_lines(axis: Any, margins: Mapping[str, Any] | None, *, vertical: bool
     if not margins:
         return
     line, span = (axis.axvline, axis.axvspan) if vertical else (axis.axhline, axis.axhspan)
-    if margins.get("bias"):
-        span(-margins["bias"], margins["bias"], color=BIAS_MARGIN_COLOR, alpha=0.12, linewidth=0, zorder=0.2)
+    inside = bias_margin(margins)
+    if inside is not None:
+        span(*inside, color=BIAS_MARGIN_COLOR, alpha=0.12, linewidth=0, zorder=0.2)
     if margins.get("limits"):
         for sign in (-1, 1):
             line(sign * margins["limits"], color=MARGIN_COLOR, linewidth=0.9, linestyle=MARGIN_STYLE)
+
+
+def bias_margin(margins: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Between what the bias must lie; older runs know only one margin for both directions."""
+    if not margins.get("bias"):
+        return None
+    lower, upper = margins.get("bias_lower"), margins.get("bias_upper")
+    return (-margins["bias"] if lower is None else lower, margins["bias"] if upper is None else upper)
 
 
 def interval_mark(
