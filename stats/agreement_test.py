@@ -124,6 +124,21 @@ def exact_agreement_power(
     return _rejection(critical_value(n, coverage=share, alpha=size), n, mean, sd, margin)
 
 
+def rejection_at_zero(critical: float, n: int, limit_in_sd: float) -> float:
+    """Chance that ``(limit - |mean|) sqrt(n) / s`` exceeds `critical` where the population's mean is 0.
+
+    Parameters
+    ----------
+    critical : float
+        Value to exceed.
+    n : int
+        Subjects, at least 3.
+    limit_in_sd : float
+        The limit in standard deviations of the population, not below 0.
+    """
+    return _rejection(critical, n, 0.0, 1.0, limit_in_sd)
+
+
 def _rejection(critical: float, n: int, mean: float, sd: float, limit: float) -> float:
     """P(|sample mean| + critical s / sqrt(n) < limit), averaged over the distribution of s."""
     root = math.sqrt(n)
