@@ -135,7 +135,8 @@ def scan_record(run: Run, rows: pd.DataFrame, folder: Path | None) -> dict[str, 
     made |= described(manifests["reconstruction"])
     made["scanner"] = scanner_of(folder)
     made["arms"] = {
-        arm: arm_record(arm, part, manifests) for arm, part in rows[rows["arm"] != TRUTH].groupby("arm", sort=False)
+        str(arm): arm_record(str(arm), part, manifests)
+        for arm, part in rows[rows["arm"] != TRUTH].groupby("arm", sort=False)
     }
     return made
 
@@ -146,7 +147,7 @@ def values_of(rows: pd.DataFrame, results: Mapping[str, Any]) -> list[dict[str, 
     order = {name: place for place, name in enumerate(VOCABULARY)}
     found = []
     for phenotype, part in rows.groupby("phenotype", sort=False):
-        by_arm = {str(row["arm"]): row for row in part.to_dict("records")}
+        by_arm: dict[str, dict[str, Any]] = {str(row["arm"]): dict(row) for row in part.to_dict("records")}  # type: ignore[misc]
         reference = value_of(by_arm.get(FULLY_SAMPLED))
         margin = margins.get(phenotype)
         cells = {arm: cell(row, reference, margin) for arm, row in by_arm.items() if arm != TRUTH}
