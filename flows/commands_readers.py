@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cohort.records import ConfigProblem
 from flows.terminal import bars, console
 
 app = typer.Typer(no_args_is_help=True, help="Reader studies: export blinded series, analyse the scores.")
@@ -70,6 +71,31 @@ def export(
         f"Give each reader the folder {kit.folder / 'readers'}/NAME only; key.json stays with the study office.",
         soft_wrap=True,
     )
+
+
+@app.command()
+def analyse(
+    kit: Annotated[Path, typer.Argument(help="Folder of the kit, with its key.")],
+    scores: Annotated[list[Path], typer.Argument(help="Files that readers saved, one of each reader.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")],
+    margin: Annotated[
+        float | None, typer.Option(help="Another margin than was sealed; verdicts are then exploratory.")
+    ] = None,
+) -> None:
+    """Unblind the scores: by arm against fully sampled, agreement of readers, non-inferiority; as page, table and JSON."""
+    from flows.reader_results import analyse_kit
+
+    if margin is not None and not 0 < margin < 4:
+        raise ConfigProblem(f"the margin is in points of a scale from 1 to 5, above 0 and below 4; got {margin}")
+    results, page = analyse_kit(kit, scores, out, margin=margin)
+    for note in results["notes"]:
+        console.print(note, style="yellow", markup=False, soft_wrap=True)
+    for row in results["scores"]:
+        if row["criterion"] == results["plan"]["primary"] and "verdict" in row:
+            console.print(
+                f"{row['kind']}, {row['arm']}: {row['verdict']} ({row['reason']})", soft_wrap=True, markup=False
+            )
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def listed(text: str) -> tuple[str, ...]:

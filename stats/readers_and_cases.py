@@ -14,7 +14,8 @@ def crossed_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
 
     With the mean squares of readers, cases and what is left, the variance of the mean is
     ``(MS_r + max(MS_c - MS_rc, 0)) / (readers * cases)``, with
-    ``(MS_r + max(MS_c - MS_rc, 0))^2 / (MS_r^2 / (readers - 1))`` degrees of freedom.
+    ``(MS_r + max(MS_c - MS_rc, 0))^2 / (MS_r^2 / (readers - 1))`` degrees of freedom, at most ``cases - 1``: what is left
+    where readers agree in their means, so that few cases are not taken for many.
     For differences between two arms this is the multi-reader multi-case test of their mean scores.
     Source: Hillis 2007, doi 10.1002/sim.2532.
 
@@ -51,7 +52,7 @@ def crossed_mean(values: ArrayLike, *, confidence: float = 0.95) -> Interval:
     total = ms_readers + max(ms_cases - ms_left, 0.0)
     half = 0.0
     if total > 0:
-        # readers who agree in their means leave the cases' variance alone, with a normal quantile
-        freedom = total**2 * (n_readers - 1) / ms_readers**2 if ms_readers > 0 else math.inf
+        by_readers = total**2 * (n_readers - 1) / ms_readers**2 if ms_readers > 0 else math.inf
+        freedom = min(by_readers, n_cases - 1.0)
         half = float(scipy_stats.t.ppf(0.5 + level / 2, freedom)) * math.sqrt(total / (n_readers * n_cases))
     return Interval(mean, mean - half, mean + half, level, n_cases, "mean, readers and cases random (Hillis)")
