@@ -1,47 +1,43 @@
 """What does a table of measurements say about every phenotype under every acceleration?"""
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem
 from flows import descriptions
+from flows.analysis_options import Statistics
+from flows.analysis_plan import AnalysisPlan, check_primary, plan_facts, rungs_of
+from flows.classification import diagnosis, reclassification
+from flows.comparison import compare
+from flows.decision import decide_ladders, decide_together
 from flows.descriptions import FIELD_DEPENDENT, FULLY_SAMPLED, IMAGE_QUALITY, OVERLAP, SCAN_KEY, TRUTH
-from flows.margins import Margin, Margins
-from flows.pairing import Pairs, comparisons, pair, scans_of
-from flows.verdicts import MINIMUM_PATIENTS, decide, ladder_sentence, sensitivity
+from flows.margins import Margins
+from flows.pairing import comparisons, pair, scans_of
+from flows.subgroups import bias_profile, outliers, subgroups
+from flows.trends import trends
 from reports import tables
-from stats.bland_altman import BlandAltman, bland_altman
-from stats.centers import center_mean, summarize
-from stats.equivalence import limits_within, tost_paired
-from stats.icc import icc
-from stats.intervals import Interval, mean_interval
 
+SCHEMA = 2
 TEXT_COLUMNS = [*SCAN_KEY, "method", "pattern", "phenotype", "status"]
 OTHER_COLUMNS = ["study", "vendor", "field_t", "disease", "acceleration", "effective_acceleration", "value", "reason"]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was fixed before the data were seen."""
-
-    margins: Margins
-    confidence: float
-    alpha: float
-    minimum_patients: int
+Sexes = Mapping[tuple[str, str], str]
 
 
 def analyse(
     measurements: pd.DataFrame,
     *,
-    margins: Margins,
+    margins: Margins | None = None,
+    plan: AnalysisPlan | None = None,
+    frozen: Mapping[str, Any] | None = None,
+    sexes: Sexes | None = None,
     confidence: float = 0.95,
     alpha: float = 0.05,
-    minimum_patients: int = MINIMUM_PATIENTS,
+    minimum_patients: int = 6,
     n_resamples: int = 2000,
     seed: int = 20251221,
 ) -> dict[str, Any]:
@@ -53,51 +49,92 @@ def analyse(
     Parameters
     ----------
     measurements : DataFrame
-        Columns of measurements.parquet; a failed measurement is a row with status "failed" (its value is ignored).
+        Columns of measurements.parquet; a failed measurement is a row with status "failed" (its value is ignored). A
+        column ``sex`` may come with them.
     margins : Margins
-        Fixed beforehand; phenotypes without one are described but never "shown".
-    confidence : float
-        Of all intervals but that of the equivalence test, which is ``1 - 2 alpha``.
-    alpha : float
-        Of each one-sided test.
-    minimum_patients : int
-        Fewer pairs get the verdict "too few".
-    n_resamples, seed : int
-        Of the bootstrap intervals of image quality and overlap.
+        Fixed beforehand; phenotypes without one are described but never "shown". Not with `plan`, which holds them.
+    plan : AnalysisPlan
+        Everything that was fixed beforehand; without it one is made of `margins` and the options below.
+    frozen : mapping
+        The plan as it was written before the data were read (``flows.analysis_plan.freeze``).
+    sexes : mapping
+        Of each (center, patient), where known.
+    confidence, alpha, minimum_patients, n_resamples, seed
+        As in ``flows.analysis_options.Statistics``; not with `plan`.
 
     Returns
     -------
     dict
-        ``schema study cohort plan arms agreement centers image_quality overlap failures`` of results.json: only str,
-        int, float, bool, list, dict and None (None for what could not be computed).
+        ``schema study cohort plan arms agreement centers decision decision_together reclassification diagnosis
+        subgroups trend bias_profile outliers image_quality overlap failures`` of results.json: only str, int, float,
+        bool, list, dict and None (None for what could not be computed).
 
     Raises
     ------
     ConfigProblem
-        If columns are missing, the table is empty or a measurement occurs twice.
+        If columns are missing, the table is empty, a measurement occurs twice, a primary phenotype has no margins, or
+        neither or both of `margins` and `plan` are given.
     """
+    if (plan is None) == (margins is None):
+        raise ConfigProblem("analyse needs either margins or a plan, which holds the margins")
+    if plan is None:
+        chosen = Statistics(
+            confidence=confidence, alpha=alpha, minimum_patients=minimum_patients, n_resamples=n_resamples, seed=seed
+        )
+        plan = AnalysisPlan(margins=margins or Margins({}, ""), options=chosen)
+    check_primary(plan)
     table = _checked(measurements)
-    plan = Plan(margins, confidence, alpha, minimum_patients)
     arms = _arms(table)
-    bootstrap = descriptions.Bootstrap(n_resamples, np.random.default_rng(seed), confidence)
+    if not plan.ladder:
+        plan = replace(plan, ladder=rungs_of(arms))
     agreement, centers, averaged = _agreement(table, arms, plan)
+    decisions = decide_ladders(agreement, arms, plan)
+    together = decide_together(decisions, plan)
+    facts = patient_facts(table, measurements, sexes)
+    cohort = descriptions.cohort(table)
+    if facts["sex"]:
+        cohort["sexes"] = dict(Counter(str(sex) for sex in facts["sex"].values()).most_common())
+    options = plan.options
+    bootstrap = descriptions.Bootstrap(options.n_resamples, np.random.default_rng(options.seed), options.confidence)
     results = {
-        "schema": 1,
+        "schema": SCHEMA,
         "study": {
             "name": str(table["study"].iloc[0]),
             "notes": descriptions.notes(table, agreement, averaged=averaged),
-            "verdict_sentences": _sentences(agreement, arms, plan),
+            "verdict_sentences": [entry["sentence"] for entry in (*together, *decisions)],
         },
-        "cohort": descriptions.cohort(table),
-        "plan": _plan_facts(plan) | {"bootstrap": {"n_resamples": n_resamples, "seed": seed}},
+        "cohort": cohort,
+        "plan": {"frozen_utc": None, "file": None} | dict(frozen or plan_facts(plan)),
         "arms": arms,
-        "agreement": agreement,
         "centers": centers,
+        "decision": decisions,
+        "decision_together": together,
+        "reclassification": reclassification(agreement, plan),
+        "diagnosis": diagnosis(agreement, plan),
+        "subgroups": subgroups(agreement, facts, plan),
+        "trend": trends(agreement, arms, plan),
+        "bias_profile": bias_profile(agreement, plan),
+        "outliers": outliers(agreement, _scans(table), plan),
         "image_quality": descriptions.summaries(table, IMAGE_QUALITY, ["arm", "modality", "metric"], bootstrap),
         "overlap": descriptions.summaries(table, OVERLAP, ["arm", "phenotype"], bootstrap),
         "failures": descriptions.failures(table),
     }
-    return {name: plain(part) for name, part in results.items()}
+    pairs = [row.pop("pairs") for row in agreement]  # plain as they are made; there may be hundreds of thousands
+    rows = [plain(row) | {"pairs": own} for row, own in zip(agreement, pairs, strict=True)]
+    return {name: plain(part) for name, part in results.items()} | {"agreement": rows}
+
+
+def patient_facts(
+    table: pd.DataFrame, measurements: pd.DataFrame, sexes: Sexes | None
+) -> dict[str, dict[tuple[str, str], object]]:
+    """What subgroups are made of: vendor, field, disease and, where known, sex of each (center, patient)."""
+    known = dict(sexes or {})
+    if not known and "sex" in measurements.columns:
+        rows = measurements[["center", "patient", "sex"]].drop_duplicates(["center", "patient"])
+        known = {(str(c), str(p)): s for c, p, s in rows.itertuples(index=False, name=None) if isinstance(s, str) and s}
+    facts = descriptions.patient_facts(table)
+    patients = facts["vendor"]
+    return facts | {"sex": {key: sex for key, sex in known.items() if key in patients}}
 
 
 def plain(value: Any) -> Any:
@@ -155,7 +192,7 @@ def _arms(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _agreement(
-    table: pd.DataFrame, arms: list[dict[str, Any]], plan: Plan
+    table: pd.DataFrame, arms: list[dict[str, Any]], plan: AnalysisPlan
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], bool]:
     agreement: list[dict[str, Any]] = []
     centers: list[dict[str, Any]] = []
@@ -171,127 +208,14 @@ def _agreement(
                 continue
             averaged |= pairs.averaged
             head = {"phenotype": str(phenotype), "arm": arm, "against": against}
-            agreement.append(head | _compare(str(phenotype), pairs, plan, diseases, pooled_fields=pooled_fields))
-            centers += [head | entry for entry in _by_center(pairs, plan)]
+            row, by_center = compare(str(phenotype), pairs, plan, diseases, pooled_fields=pooled_fields)
+            agreement.append(head | row)
+            centers += [head | entry for entry in by_center]
     return agreement, centers, averaged
 
 
-def _compare(
-    phenotype: str, pairs: Pairs, plan: Plan, diseases: dict[tuple[str, str], str | None], *, pooled_fields: bool
-) -> dict[str, Any]:
-    margin = _margin(phenotype, plan)
-    difference = pairs.test - pairs.reference
-    n = difference.size
-    row: dict[str, Any] = {"attempted": pairs.attempted, "n": n, "failed": pairs.attempted - n}
-    row |= {"bias": _bias(difference, plan.confidence), "sd": float(difference.std(ddof=1)) if n > 1 else None}
-    limits = bland_altman(pairs.reference, pairs.test, confidence=plan.confidence) if n >= 3 else None
-    row |= {name: _interval(getattr(limits, name)) if limits else None for name in ("lower_limit", "upper_limit")}
-    row |= {"tost": _tost(difference, margin, plan), "limits_within_margin": _within(limits, margin)}
-    row |= {"icc": None if pooled_fields else _icc(pairs, plan), "center_level": _center_level(pairs, plan)}
-    row["sensitivity"] = None
-    if margin is not None:
-        inside = int(np.count_nonzero(np.abs(difference) < margin.limits))
-        row["sensitivity"] = sensitivity(inside, pairs.attempted, row["failed"], margin, confidence=plan.confidence)
-    row["verdict"], row["reason"] = decide(row, margin, minimum_patients=plan.minimum_patients)
-    values = zip(pairs.center, pairs.patient, pairs.reference.tolist(), pairs.test.tolist(), strict=True)
-    row["pairs"] = [
-        {"center": c, "patient": p, "disease": diseases.get((c, p)), "reference": r, "test": t} for c, p, r, t in values
-    ]
-    return row
-
-
-def _margin(phenotype: str, plan: Plan) -> Margin | None:
-    return plan.margins.by_phenotype.get(phenotype)
-
-
-def _interval(interval: Interval) -> dict[str, Any]:
-    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}
-
-
-def _bias(difference: NDArray[np.float64], confidence: float) -> dict[str, Any] | None:
-    if difference.size == 0:
-        return None
-    if difference.size == 1:
-        return {"estimate": float(difference[0]), "low": None, "high": None}
-    return _interval(mean_interval(difference, confidence=confidence))
-
-
-def _tost(difference: NDArray[np.float64], margin: Margin | None, plan: Plan) -> dict[str, Any] | None:
-    if margin is None or difference.size < 3:
-        return None
-    test = tost_paired(difference, lower=-margin.bias, upper=margin.bias, alpha=plan.alpha)
-    return {
-        "p_lower": test.p_lower,
-        "p_upper": test.p_upper,
-        "p": test.p,
-        "low": test.interval.low,
-        "high": test.interval.high,
-        "alpha": plan.alpha,
-        "equivalent": test.equivalent,
-        "margin": margin.bias,
-    }
-
-
-def _within(limits: BlandAltman | None, margin: Margin | None) -> bool | None:
-    if limits is None or margin is None:
-        return None
-    return limits_within(limits, lower=-margin.limits, upper=margin.limits)
-
-
-def _icc(pairs: Pairs, plan: Plan) -> dict[str, Any] | None:
-    values = np.column_stack([pairs.reference, pairs.test])
-    if len(values) < 3 or np.ptp(values) == 0.0:
-        return None
-    return _interval(icc(values, form="A,1", confidence=plan.confidence)) | {"form": "A,1"}
-
-
-def _center_level(pairs: Pairs, plan: Plan) -> dict[str, Any] | None:
-    """Bias with centers as the unit (REML, t(K - 1)), from 3 centers on."""
-    groups = summarize(pairs.test - pairs.reference, pairs.center) if pairs.center else []
-    if len(groups) < 3 or not any(group.sd for group in groups):
-        return None
-    result = center_mean(pairs.test - pairs.reference, pairs.center, confidence=plan.confidence)
-    prediction = _interval(result.prediction) if result.prediction else None
-    between = {"tau": float(np.sqrt(result.tau2.estimate)), "i2_percent": result.i2_percent, "prediction": prediction}
-    return _interval(result.estimate) | {"n_centers": result.n_centers, "method": result.estimate.method} | between
-
-
-def _by_center(pairs: Pairs, plan: Plan) -> list[dict[str, Any]]:
-    rows, names = [], np.asarray(pairs.center, dtype=object)
-    for center in dict.fromkeys(pairs.center):
-        reference, test = pairs.reference[names == center], pairs.test[names == center]
-        n = reference.size
-        limits = bland_altman(reference, test, confidence=plan.confidence) if n >= 3 else None
-        ends = {name: _interval(getattr(limits, name)) if limits else None for name in ("lower_limit", "upper_limit")}
-        rows.append({"center": center, "n": n, "bias": _bias(test - reference, plan.confidence)} | ends)
-    return rows
-
-
-def _sentences(agreement: list[dict[str, Any]], arms: list[dict[str, Any]], plan: Plan) -> list[str]:
-    by_id = {arm["arm"]: arm for arm in arms}
-    ladders: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in agreement:
-        if row["against"] == FULLY_SAMPLED and _margin(row["phenotype"], plan) is not None:
-            ladders.setdefault((row["phenotype"], by_id[row["arm"]]["method"]), []).append(row)
-    sentences = []
-    for (phenotype, method), rows in ladders.items():
-        margin = _margin(phenotype, plan)
-        if margin is not None:
-            symbol = VOCABULARY[phenotype].symbol if phenotype in VOCABULARY else phenotype
-            sentences.append(ladder_sentence(symbol, tables.method_label(method), rows, by_id, margin))
-    return sentences
-
-
-def _plan_facts(plan: Plan) -> dict[str, Any]:
-    margins = {
-        name: {"bias": margin.bias, "limits": margin.limits, "unit": margin.unit, "evidence": margin.evidence}
-        for name, margin in plan.margins.by_phenotype.items()
-    }
-    return {
-        "confidence": plan.confidence,
-        "alpha": plan.alpha,
-        "minimum_patients": plan.minimum_patients,
-        "margins": margins,
-        "margins_origin": plan.margins.origin,
-        "sha256": plan.margins.sha256,
-    }
+def _scans(table: pd.DataFrame) -> dict[tuple[str, str, str], str]:
+    """A scan of each phenotype, center and patient."""
+    rows = table[table["arm"] == FULLY_SAMPLED].drop_duplicates(["phenotype", "center", "patient"])
+    columns = [rows[name].tolist() for name in ("phenotype", "center", "patient", "scan")]
+    return {(phenotype, center, patient): scan for phenotype, center, patient, scan in zip(*columns, strict=True)}

@@ -23,6 +23,9 @@ PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
 # facts about the freezing, not part of what is fixed
 NOT_HASHED = ("sha256", "frozen_utc", "file", "frozen_before_results")
+# <= 35 and <= 40 are impaired, >= 50 is not: the class that a cut-off itself belongs to
+ABOVE_FROM_PERCENT = 50.0
+CLASS_RULE = "a cut-off below 50 % belongs to the class under it, one from 50 % on to the class over it"
 CENTER_RULES = {
     "interval": "no claim where the whole interval of a center's mean difference lies outside the margin of the bias",
     "mean": "no claim where a center's mean difference lies outside the margin of the bias",
@@ -145,7 +148,9 @@ def plan_facts(plan: AnalysisPlan) -> dict[str, Any]:
             "minimum_centers": options.minimum_centers,
         },
         "rules": {"verdict": VERDICT_RULE, "ladder": LADDER_RULE, "failures": FAILURE_RULE},
-        "reclassification": {"lv_ef_percent": {"cut_offs": list(options.ef_cut_offs), "near": options.ef_near}},
+        "reclassification": {
+            "lv_ef_percent": {"cut_offs": list(options.ef_cut_offs), "near": options.ef_near, "rule": CLASS_RULE}
+        },
         "diagnosis": asdict(plan.diagnosis),
         "bootstrap": {"n_resamples": options.n_resamples, "seed": options.seed},
     }

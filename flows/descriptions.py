@@ -13,6 +13,7 @@ IMAGE_QUALITY = ("psnr_db", "ssim", "nmse", "heart_psnr_db", "heart_ssim", "hear
 OVERLAP = ("dice_lv", "dice_myocardium", "dice_rv")
 FIELD_DEPENDENT = ("t1_ms", "t2_ms", "t1rho_ms", "septal_t1_ms", "septal_t2_ms", "septal_t1rho_ms")
 FULLY_SAMPLED, TRUTH = "fully_sampled", "truth"
+UNKNOWN = ("unknown", "not stated")
 SCAN_KEY = ["center", "patient", "scan", "modality"]
 
 NOTE_DIRECTION = "Differences are accelerated minus fully sampled reconstruction of the same scan."
@@ -22,8 +23,14 @@ NOTE_CENTERS = (
 )
 NOTE_LADDER = (
     "Within a phenotype and method, accelerations are tested in a fixed order from the lowest nominal one, and the "
-    "sequence stops at the first failure; no correction is needed there. Phenotypes are not corrected for each other. "
-    "Stroke volume, ejection fraction and cardiac output follow from the volumes and are no independent evidence."
+    "sequence stops at the first failure; no correction is needed there. Phenotypes are not corrected for each other: a "
+    "claim for all primary ones at once needs each of them shown, which keeps the error rate of one test. Stroke volume, "
+    "ejection fraction and cardiac output are functions of the volumes and are no independent evidence."
+)
+NOTE_DESCRIPTIVE = (
+    "Correlation, intraclass correlation and concordance are descriptive: they grow with the variety of the cohort and "
+    "decide nothing. Subgroups, trends, classes of ejection fraction and ROC curves are described as well; their p-values "
+    "are not corrected and carry no claim."
 )
 NOTE_TRUTH = (
     "Both arms go through the same measuring, whose errors can cancel in their difference. Where truth is known, each "
@@ -47,14 +54,19 @@ class Bootstrap:
 
 def arm_names(table: pd.DataFrame) -> list[str]:
     """Name of the arm of each row, as results.json has it: method, pattern and nominal acceleration."""
-    parts = zip(table["method"], table["pattern"], table["acceleration"].astype("float64"), strict=True)
-    return [
-        m if m in (FULLY_SAMPLED, TRUTH) else f"{m}_{pattern}{acceleration:g}" for m, pattern, acceleration in parts
+    parts = table[["method", "pattern", "acceleration"]]
+    index = parts.groupby(["method", "pattern", "acceleration"], sort=False, dropna=False).ngroup().to_numpy()
+    kinds = parts.iloc[np.unique(index, return_index=True)[1]]
+    names = [
+        m if m in (FULLY_SAMPLED, TRUTH) else f"{m}_{pattern}{float(acceleration):g}"
+        for m, pattern, acceleration in kinds.itertuples(index=False, name=None)
     ]
+    return np.array(names, dtype=object)[index].tolist()
 
 
 def cohort(table: pd.DataFrame) -> dict[str, Any]:
     """Patients, scans, centers and diseases of the table."""
+    table = table.drop_duplicates([*SCAN_KEY, "vendor", "field_t", "disease"])
     named = [disease or "not stated" for disease in diseases(table).values()]
     centers = [
         {
@@ -76,9 +88,26 @@ def cohort(table: pd.DataFrame) -> dict[str, Any]:
 
 def diseases(table: pd.DataFrame) -> dict[tuple[str, str], str | None]:
     """Disease of each (center, patient), None where it is not stated."""
-    rows = table.sort_values("disease", kind="stable", na_position="last").drop_duplicates(["center", "patient"])
+    rows = table.drop_duplicates(["center", "patient", "disease"])
+    rows = rows.sort_values("disease", kind="stable", na_position="last").drop_duplicates(["center", "patient"])
     names = [name if isinstance(name, str) and name else None for name in rows["disease"].tolist()]
     return dict(zip(zip(rows["center"].tolist(), rows["patient"].tolist(), strict=True), names, strict=True))
+
+
+def patient_facts(table: pd.DataFrame) -> dict[str, dict[tuple[str, str], object]]:
+    """Vendor, field strength and disease of each (center, patient), None where not stated."""
+    rows = table.drop_duplicates(["center", "patient"])
+    keys = list(zip(rows["center"].tolist(), rows["patient"].tolist(), strict=True))
+    field = [None if value != value else float(value) for value in rows["field_t"].astype("float64").tolist()]
+    vendors = [name if isinstance(name, str) and name else None for name in rows["vendor"].tolist()]
+    known: dict[tuple[str, str], object] = {
+        key: None if name is None or name.lower() in UNKNOWN else name for key, name in diseases(table).items()
+    }
+    return {
+        "vendor": dict(zip(keys, vendors, strict=True)),
+        "field_t": dict(zip(keys, field, strict=True)),
+        "disease": known,
+    }
 
 
 def summaries(
@@ -115,7 +144,7 @@ def failures(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def notes(table: pd.DataFrame, agreement: list[dict[str, Any]], *, averaged: bool) -> list[str]:
     """What a reader must know to read the numbers."""
-    texts = [NOTE_DIRECTION, NOTE_CENTERS, NOTE_LADDER]
+    texts = [NOTE_DIRECTION, NOTE_CENTERS, NOTE_LADDER, NOTE_DESCRIPTIVE]
     if any(row["against"] == TRUTH for row in agreement):
         texts.append(NOTE_TRUTH)
     if {row["phenotype"] for row in agreement} & set(FIELD_DEPENDENT) and table["field_t"].nunique() > 1:

@@ -97,8 +97,7 @@ def _margin(path: Path, name: str, row: object) -> Margin:
         raise ConfigProblem(f"{path}: [margins.{name}] needs either bias, or bias_lower and bias_upper")
     for key, sign in [("limits", 1), *([("bias_lower", -1), ("bias_upper", 1)] if sides else [("bias", 1)])]:
         value = row.get(key)
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or sign * value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < sign * value < math.inf:
             side = "above" if sign > 0 else "below"
             raise ConfigProblem(f"{path}: margins.{name}.{key} must be a number {side} 0, got {value!r}")
     if not isinstance(row.get("unit"), str):

@@ -15,10 +15,12 @@ import tomli_w
 
 from cohort.atomic import replacing, write_text
 from cohort.phenotypes import VOCABULARY
+from flows.agreement_table import write_agreement
 from flows.analysis import analyse, plain
+from flows.analysis_plan import AnalysisPlan
 from flows.caching import read_manifest
 from flows.config import REFERENCE, ValidationConfig
-from flows.margins import Margins, load_margins
+from flows.patient_sex import sexes_of
 from flows.quality_findings import quality_findings
 from flows.segment_differences import segment_differences
 from flows.segment_values import write_segments
@@ -91,9 +93,14 @@ def write_results(
     failures: list[Failure],
     facts: Mapping[str, Any],
     *,
+    plan: AnalysisPlan,
+    frozen: Mapping[str, Any],
     shift: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Write measurements.parquet, segments.parquet, results.json, failures.csv, run.toml and the report; return the results."""
+    """Write the tables (measurements, segments, agreement, failures), results.json, run.toml and the report.
+
+    `frozen` is the plan as it was written before the first scan was read. Returns the results.
+    """
     measured = [read_manifest(path) for path in manifests]
     table = measurement_table(
         [row for m in measured for row in m["rows"]] + [r for f in failures for r in f.rows(config)]
@@ -101,14 +108,7 @@ def write_results(
     with replacing(config.out / "measurements.parquet") as temporary:
         table.to_parquet(temporary, index=False)
     segments = pd.read_parquet(write_segments(config.out, manifests))
-    results = analyse(
-        table,
-        margins=margins_of(config),
-        confidence=config.statistics.confidence,
-        alpha=config.statistics.alpha,
-        minimum_patients=config.statistics.minimum_patients,
-        n_resamples=config.statistics.n_resamples,
-    )
+    results = analyse(table, plan=plan, frozen=frozen, sexes=sexes_of(catalogue, config.cohort))
     results["study"] |= {
         "name": config.name,
         "title": config.title or config.name,
@@ -133,6 +133,7 @@ def write_results(
     results["cohort"]["n_scans_found"] = len(catalogue)
     results["provenance"] = dict(facts)
     write_text(config.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_agreement(config.out, results)
     write_failures(config.out / "failures.csv", results["failures"])
     write_run_record(config, facts)
     write_study_report(config.out, results)
@@ -159,11 +160,6 @@ def reliability_rows(manifests: list[Path]) -> list[dict[str, Any]]:
             named = {key: scan[key] for key in ("center", "patient", "scan", "modality")}
             rows.append({**named, "arm": name, **kept, "reasons": list(entry.get("reasons") or [])})
     return rows
-
-
-def margins_of(config: ValidationConfig) -> Margins:
-    """The run's margins: its own file, or the proposals."""
-    return load_margins(Path(config.statistics.margins) if config.statistics.margins else None)
 
 
 def measurement_table(rows: list[dict[str, Any]]) -> pd.DataFrame:

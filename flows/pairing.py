@@ -1,5 +1,6 @@
 """Which patients have a value of both arms, and which were attempted but lack one?"""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,13 @@ class Pairs:
     reference: NDArray[np.float64]
     test: NDArray[np.float64]
     averaged: bool
+
+    def by_center(self) -> list[tuple[str, NDArray[np.intp]]]:
+        """Each center with the positions of its patients, which stand together."""
+        names = list(dict.fromkeys(self.center))
+        counts = Counter(self.center)
+        ends = np.cumsum([counts[name] for name in names])
+        return [(name, np.arange(end - counts[name], end)) for name, end in zip(names, ends.tolist(), strict=True)]
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,13 @@ import torch
 from cohort.catalogue import catalogue_hash, scan_tree, select
 from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
+from flows.analysis_plan import freeze, plan_of
 from flows.caching import is_complete, read_manifest, stage_key
 from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
 from flows.measure import measure_scan, measurement_key, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
 from flows.measure_map import MAP_NAME
-from flows.outcome import Failure, margins_of, write_results
+from flows.outcome import Failure, write_results
 from flows.provenance import device_name, provenance
 from flows.shift import middle_slices, shift_rows
 from flows.stages import (
@@ -85,25 +86,30 @@ def validate(
     Raises
     ------
     ConfigProblem
-        The output folder holds something and ``resume`` is not asked for, or no scan is selected.
+        The output folder holds something and ``resume`` is not asked for, it holds another plan, or no scan is
+        selected.
     """
     if config.out.exists() and any(config.out.iterdir()) and not resume:
         raise ConfigProblem(f"{config.out} is not empty; give another folder, or --resume to go on with that run")
+    plan = plan_of(config)
     table = chosen_scans(config)
     device = pick_device(config.running.device)
     preflight(config, device=str(device))
     one_blas_thread()
     config.out.mkdir(parents=True, exist_ok=True)
+    frozen = freeze(plan, config.out)
     workers = worker_count(config.running, on_gpu=device.type != "cpu")
     started = time.monotonic()
     jobs = [job_of(row, config) for row in table[table["status"] == "ok"].to_dict("records")]
     facts = provenance(config, inputs_sha256=inputs_hash(table, jobs), device=device_name(str(device)))
+    facts["plan_sha256"] = frozen["sha256"]
     failures = [catalogue_failure(row, config) for row in table[table["status"] != "ok"].to_dict("records")]
     runner: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=workers)  # type: ignore[assignment]
     run = validate_scans.with_options(task_runner=runner)
     measured, failed = run(jobs, config, workers, advance)
     facts["wall_s"] = round(time.monotonic() - started, 1)
-    results = write_results(config, table, measured, [*failures, *failed], facts, shift=center_shift(jobs, config))
+    shift = center_shift(jobs, config)
+    results = write_results(config, table, measured, [*failures, *failed], facts, plan=plan, frozen=frozen, shift=shift)
     if not config.running.keep_images:
         remove_images(jobs)
     return RunSummary(config.out, results, n_failed=len(results["failures"]))
@@ -117,11 +123,7 @@ def center_shift(jobs: list[ScanJob], config: ValidationConfig) -> list[dict[str
 
 
 def preflight(config: ValidationConfig, *, device: str) -> None:
-    """Find out now, and not after hours, what would stop the run: margins, weights, text encoder.
-
-    The margins are read before any scan, so that nobody can have fitted them to the results.
-    """
-    margins_of(config)
+    """Find out now, and not after hours, what would stop the run: weights, text encoder."""
     if "cardiomm" in config.reconstruction.methods:
         network_of(config.reconstruction.weights or None, device=device)
     model_identity(config.segmentation.model_folder or None)

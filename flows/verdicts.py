@@ -1,7 +1,7 @@
 """Given the numbers of one comparison, what may be claimed, and why, in plain words?"""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from flows.margins import Margin
@@ -39,10 +39,10 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
     if margin is None:
         return "not shown", f"no margin was fixed beforehand for this phenotype, so that nothing can be shown{tail}"
     if row["tost"]["equivalent"] and row["limits_within_margin"]:
-        inside = f"{_bias_text(row, margin)} lies inside ±{margin.bias:g}"
+        inside = f"{_bias_text(row, margin)} lies inside {margin.bias_text}"
         return "shown", f"{inside}, and {_limits_text(row, margin)} inside ±{margin.limits:g}{tail}"
     if row["tost"]["equivalent"]:
-        inside = f"{_bias_text(row, margin)} lies inside ±{margin.bias:g}"
+        inside = f"{_bias_text(row, margin)} lies inside {margin.bias_text}"
         return "bias only", f"{inside}, but {_limits_text(row, margin)} exceed ±{margin.limits:g}{tail}"
     return "not shown", f"{shortfall(row, margin)}{tail}"
 
@@ -51,19 +51,23 @@ def shortfall(row: Row, margin: Margin) -> str:
     """What kept a comparison from being shown, with its numbers."""
     parts = []
     if not row["tost"]["equivalent"]:
-        parts.append(f"{_bias_text(row, margin)} exceeds ±{margin.bias:g}")
+        parts.append(f"{_bias_text(row, margin)} exceeds {margin.bias_text}")
     if not row["limits_within_margin"]:
         parts.append(f"{_limits_text(row, margin)} exceed ±{margin.limits:g}")
     return " and ".join(parts)
 
 
-def sensitivity(inside: int, attempted: int, failed: int, margin: Margin, *, confidence: float) -> dict[str, Any]:
+def sensitivity(
+    inside: int, attempted: int, failed: int, margin: Margin, *, confidence: float, tipping: int | None = None
+) -> dict[str, Any]:
     """Share of the attempted patients whose difference is inside the limits margin, failures counted as outside.
 
     Parameters
     ----------
     inside, attempted, failed : int
         Patients; attempted >= 1.
+    tipping : int or None
+        How many patients at the margin the verdict "shown" would bear (``stats.tipping_point``); None without it.
     """
     share = proportion(inside, attempted, confidence=confidence)
     statement = None
@@ -73,74 +77,24 @@ def sensitivity(inside: int, attempted: int, failed: int, margin: Margin, *, con
             f"{failed} of {attempted} failed: counted as outside, {inside} of {attempted} ({percent} %, "
             f"{level} % interval {low} to {high} %) differ by less than {margin.limits:g} {margin.unit}"
         )
+        if tipping is not None:
+            borne = f"at least all {failed}" if tipping >= failed else f"{tipping}"
+            statement += f"; the verdict would bear {borne} of them at that margin"
     interval = {"estimate": share.estimate, "low": share.low, "high": share.high}
-    return {"inside": inside, "attempted": attempted, "share": interval, "statement": statement}
+    counts = {"inside": inside, "attempted": attempted, "share": interval}
+    return counts | {"statement": statement, "tipping_point": tipping}
 
 
-def ladder_sentence(symbol: str, method: str, rows: Sequence[Row], arms: Mapping[str, Row], margin: Margin) -> str:
-    """How far up the ladder of accelerations a phenotype is shown with one method, in a fixed sequence.
-
-    Testing starts at the lowest nominal acceleration and stops at the first level where not every arm is shown; the
-    type I error of the whole sequence is then that of one test. What lies above the stop is not claimed.
-
-    Parameters
-    ----------
-    symbol, method : str
-        As readers know them.
-    rows : sequence
-        Comparisons with the fully sampled images of this phenotype and method, at least one, in any order.
-    arms : mapping
-        Arms of results.json by their id.
-    margin : Margin
-        Of this phenotype.
-    """
-    levels = sorted({float(arms[row["arm"]]["acceleration"]) for row in rows})
-    head, passed = f"{symbol} with {method}: ", None
-    for position, level in enumerate(levels):
-        here = [row for row in rows if float(arms[row["arm"]]["acceleration"]) == level]
-        short = [row for row in here if row["verdict"] != "shown"]
-        if short:
-            start = f"shown up to {passed}; " if passed else ""
-            above = _claimed_by_itself(rows, arms, levels[position + 1 :])
-            return f"{head}{start}{'; '.join(_stop_text(row, arms, margin) for row in short)}.{above}{_failures(here)}"
-        passed = _level_text(here, arms)
-    return f"{head}shown up to {passed}, the highest acceleration tested.{_failures(rows)}"
-
-
-def _stop_text(row: Row, arms: Mapping[str, Row], margin: Margin) -> str:
-    where = tables.arm_short(arms[row["arm"]])
-    if row["verdict"] == "too few":
-        return f"no verdict at {where}: {row['n']} of {row['attempted']} patients have both values, too few"
-    if row["verdict"] == "bias only":
-        return f"at {where} only the bias is shown, because {shortfall(row, margin)}"
-    return f"not shown at {where}, because {shortfall(row, margin)}"
-
-
-def _claimed_by_itself(rows: Sequence[Row], arms: Mapping[str, Row], levels: Sequence[float]) -> str:
-    """Say which arms above the stop would have passed, so that nobody claims them."""
-    above = [r for r in rows if float(arms[r["arm"]]["acceleration"]) in levels and r["verdict"] == "shown"]
-    if not above:
-        return ""
-    return f" {_level_text(above, arms)} would pass alone but is not claimed: the sequence stops at the first failure."
-
-
-def _failures(rows: Iterable[Row]) -> str:
-    failed = [row for row in rows if row["failed"]]
-    if not failed:
-        return ""
-    worst = max(failed, key=lambda row: row["failed"])
-    return f" Up to {worst['failed']} of {worst['attempted']} patients had no value at one acceleration."
-
-
-def _level_text(rows: Iterable[Row], arms: Mapping[str, Row]) -> str:
-    return " and ".join(tables.arm_short(arms[row["arm"]]) for row in rows)
+def interval_text(low: float, high: float, margin: Margin) -> str:
+    """Ends of an interval of the bias, with as many digits as the margin asks for."""
+    digits = max(_digits(side, (low, high)) for side in (-margin.lower, margin.upper))
+    return f"{tables.number(low, digits)} to {tables.number(high, digits)} {margin.unit}"
 
 
 def _bias_text(row: Row, margin: Margin) -> str:
     tost = row["tost"]
-    digits = _digits(margin.bias, (tost["low"], tost["high"]))
-    low, high = (tables.number(tost[end], digits) for end in ("low", "high"))
-    return f"the {100 * (1 - 2 * tost['alpha']):.0f} % interval of the bias, {low} to {high} {margin.unit},"
+    ends = interval_text(tost["low"], tost["high"], margin)
+    return f"the {100 * (1 - 2 * tost['alpha']):.0f} % interval of the bias, {ends},"
 
 
 def _limits_text(row: Row, margin: Margin) -> str:

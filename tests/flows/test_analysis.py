@@ -87,7 +87,7 @@ def test_tight_differences_are_shown() -> None:
     assert "lies inside ±3" in row["reason"]
     assert "inside ±8" in row["reason"]
     assert results["study"]["verdict_sentences"] == [
-        "LVEF with CardioMM: shown up to 4× uniform, the highest acceleration tested."
+        "LVEF with CardioMM: valid up to 4× uniform, the highest acceleration tested."
     ]
 
 
@@ -122,7 +122,7 @@ def test_ladder_stops_at_the_first_failure() -> None:
     results = analyse(table(*parts, rows_of(G16, shifted(TIGHT))), margins=MARGINS)
     assert only(results, "cardiomm_ktGaussian16")["verdict"] == "shown"
     (sentence,) = results["study"]["verdict_sentences"]
-    assert sentence.startswith("LVEF with CardioMM: shown up to 4× uniform; not shown at 8× uniform, because ")
+    assert sentence.startswith("LVEF with CardioMM: valid up to 4× uniform; not shown at 8× uniform, because ")
     assert "exceed ±8." in sentence
     assert "16× k-t Gaussian would pass alone but is not claimed" in sentence
 

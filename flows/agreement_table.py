@@ -1,0 +1,45 @@
+"""What are the comparisons of a run as one flat table, for other programs?"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cohort.atomic import replacing
+
+CSV, PARQUET = "agreement.csv", "agreement.parquet"
+ARM_KEYS = ("method", "pattern", "acceleration")
+LEFT_OUT = ("pairs", "leave_one_out")
+
+
+def agreement_table(results: Mapping[str, Any]) -> pd.DataFrame:
+    """One row a comparison; parts of a group are joined by a dot, as ``bias.low`` or ``descriptive.ccc.estimate``."""
+    arms = {arm["arm"]: arm for arm in results["arms"]}
+    rows = []
+    for row in results["agreement"]:
+        arm = arms.get(row["arm"], {})
+        head = {key: row[key] for key in ("phenotype", "arm", "against")} | {key: arm.get(key) for key in ARM_KEYS}
+        rows.append(head | {key: value for key, value in _flat(row) if key not in head})
+    return pd.DataFrame(rows).convert_dtypes()
+
+
+def write_agreement(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write agreement.csv and agreement.parquet into a run's folder."""
+    table = agreement_table(results)
+    with replacing(folder / PARQUET) as temporary:
+        table.to_parquet(temporary, index=False)
+    with replacing(folder / CSV) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _flat(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in part.items():
+        if key in LEFT_OUT:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield f"{before}{key}", " ".join(str(entry) for entry in value)
+        else:
+            yield f"{before}{key}", value
