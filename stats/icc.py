@@ -24,6 +24,16 @@ class Concordance(Interval):
 
 
 @dataclass(frozen=True)
+class RaterBias:
+    """Do the raters' means differ? F with its degrees of freedom and p-value."""
+
+    f: float
+    freedom_raters: int
+    freedom_error: int
+    p: float
+
+
+@dataclass(frozen=True)
 class _MeanSquares:
     subjects: float
     raters: float
@@ -53,12 +63,13 @@ def icc(ratings: ArrayLike, *, form: Form = "A,1", confidence: float = 0.95) -> 
     Returns
     -------
     Interval
-        Perfect agreement gives 1 with the interval 1 to 1.
+        Perfect agreement gives 1 with the interval 1 to 1. The forms of mean readings have no lower bound: -infinity
+        where the variation within subjects exceeds what any reliability could leave.
 
     Raises
     ------
     ValueError
-        For another shape, values that are not finite, no variation at all, or an unknown form.
+        For another shape, values that are not finite, subjects whose means are all equal, or an unknown form.
     """
     if form not in FORMS:
         raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
@@ -70,6 +81,37 @@ def icc(ratings: ArrayLike, *, form: Form = "A,1", confidence: float = 0.95) -> 
     if per == "k":
         single, low, high = (_spearman_brown(value, ms.k) for value in (single, low, high))
     return Interval(single, low, high, level, ms.n, f"ICC({form})")
+
+
+def rater_bias(ratings: ArrayLike) -> RaterBias:
+    """F test of equal rater means, ``MSC / MSE`` with k - 1 and (n - 1)(k - 1) degrees of freedom.
+
+    This is the test of a systematic shift between raters. The F beside the coefficients of other software is ``MSR / MSE``,
+    which tests whether subjects differ and says nothing of raters. Source: Shrout and Fleiss 1979, doi
+    10.1037/0033-2909.86.2.420, table 4.
+
+    Parameters
+    ----------
+    ratings : array (n_subjects, n_raters)
+        Finite, at least 3 x 2.
+
+    Returns
+    -------
+    RaterBias
+        Without any error left: p 1 if the rater means are equal, else 0.
+
+    Raises
+    ------
+    ValueError
+        As `icc`.
+    """
+    ms = _mean_squares(ratings)
+    freedoms = ms.k - 1, (ms.n - 1) * (ms.k - 1)
+    if ms.error == 0.0:
+        shifted = ms.raters > 0.0
+        return RaterBias(math.inf if shifted else 0.0, *freedoms, 0.0 if shifted else 1.0)
+    f = ms.raters / ms.error
+    return RaterBias(f, *freedoms, float(scipy_stats.f.sf(f, *freedoms)))
 
 
 def concordance(x: ArrayLike, y: ArrayLike, *, confidence: float = 0.95) -> Concordance:
@@ -123,7 +165,12 @@ def _mean_squares(ratings: ArrayLike) -> _MeanSquares:
     ss_rows, ss_columns = k * float(((rows - grand) ** 2).sum()), n * float(((columns - grand) ** 2).sum())
     ss_error = float(((table - rows[:, None] - columns[None, :] + grand) ** 2).sum())
     # what rounding leaves of an exact zero would otherwise become an F of 1e30
-    ss_error = 0.0 if ss_error < 1e-24 * (ss_rows + ss_columns) else ss_error
+    smallest = 1e-24 * (ss_rows + ss_columns + ss_error)
+    ss_columns, ss_error = (0.0 if ss < smallest else ss for ss in (ss_columns, ss_error))
+    if ss_rows < smallest:
+        raise ValueError(
+            "the subjects' means are all equal; an intraclass correlation is undefined between such subjects"
+        )
     return _MeanSquares(
         subjects=ss_rows / (n - 1),
         raters=ss_columns / (k - 1),
@@ -140,8 +187,6 @@ def _single(ms: _MeanSquares, kind: str) -> float:
     below = ms.subjects + (ms.k - 1) * ms.error
     if kind == "A":
         below += ms.k / ms.n * (ms.raters - ms.error)
-    if below == 0.0:
-        raise ValueError("subjects do not vary; a consistency correlation is undefined")
     return (ms.subjects - ms.error) / below
 
 
@@ -164,8 +209,9 @@ def _agreement_interval(ms: _MeanSquares, estimate: float, tail: float) -> tuple
         return estimate, estimate
     if estimate >= 1.0:
         return 1.0, 1.0
-    a = k * estimate / (n * (1 - estimate))
-    b = 1 + k * estimate * (n - 1) / (n * (1 - estimate))
+    ratio = max(estimate, 0.0) / (1 - max(estimate, 0.0))  # of variances, which are not negative
+    a = k * ratio / n
+    b = 1 + k * ratio * (n - 1) / n
     noise = (a * ms.raters) ** 2 / (k - 1) + (b * ms.error) ** 2 / ((n - 1) * (k - 1))
     freedom = (a * ms.raters + b * ms.error) ** 2 / noise
     f_low = float(scipy_stats.f.ppf(1 - tail, n - 1, freedom))
@@ -178,4 +224,4 @@ def _agreement_interval(ms: _MeanSquares, estimate: float, tail: float) -> tuple
 
 def _spearman_brown(value: float, k: int) -> float:
     below = 1 + (k - 1) * value
-    return math.nan if below == 0.0 else k * value / below
+    return k * value / below if below > 1e-12 else -math.inf

@@ -1,11 +1,16 @@
 """Intraclass and concordance correlations against published tables."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats as scipy_stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from stats.icc import FORMS, concordance, icc
+from stats.icc import FORMS, concordance, icc, rater_bias
 
 # Shrout and Fleiss 1979, doi 10.1037/0033-2909.86.2.420, table 2: 6 targets, 4 judges
 SHROUT_FLEISS = [[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]
@@ -62,6 +67,82 @@ def test_agrees_with_pingouin_on_wide_intervals(form: str) -> None:
     assert (result.estimate, result.low, result.high) == pytest.approx(known[form], abs=1e-7)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=3, max_size=3), min_size=3, max_size=7),
+    st.sampled_from(FORMS),
+    st.sampled_from([0.5, 0.95, 0.999]),
+)
+def test_laws(rows: list[list[int]], form: str, confidence: float) -> None:
+    table = np.array(rows, dtype=float)
+    if np.ptp(table.sum(axis=1)) == 0:
+        with pytest.raises(ValueError, match="undefined"):
+            icc(table, form=form, confidence=confidence)  # type: ignore[arg-type]
+        return
+    result = icc(table, form=form, confidence=confidence)  # type: ignore[arg-type]
+    assert not math.isnan(result.low + result.high)
+    assert result.low - 1e-9 <= result.high <= 1.0 + 1e-9
+    assert result.estimate <= 1.0 + 1e-9
+    moved = icc(3 * table[::-1, ::-1] - 7, form=form, confidence=confidence)  # type: ignore[arg-type]
+    assert (moved.estimate, moved.low, moved.high) == pytest.approx((result.estimate, result.low, result.high))
+
+
+@pytest.mark.parametrize("name", ["shrout_fleiss", "wine", "anxiety"])
+def test_reference_file(name: str, shared_data: Path) -> None:
+    # recomputed from the published tables in other code, with the F tests of both kinds
+    reference = json.loads((shared_data / "reference/statistics/07_icc.json").read_text(encoding="utf-8"))
+    table, expected = reference["data"][name], reference["expected"][name]
+    for form in FORMS:
+        key = form.replace(",", "_")
+        result = icc(table, form=form)  # type: ignore[arg-type]
+        assert result.estimate == pytest.approx(expected[f"ICC_{key}"])
+        assert (result.low, result.high) == pytest.approx(expected[f"ci_{key}"])
+    bias = rater_bias(table)
+    assert (bias.f, bias.p) == pytest.approx((expected["F_rater_bias"], expected["p_rater_bias"]))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.99])
+def test_interval_is_where_the_f_test_stops_rejecting(form: str, confidence: float) -> None:
+    # consistency and one-way: F = MSR / MSE is (1 + k rho / (1 - rho)) times a central F at the limits
+    wide, usual = icc(WINE, form=form, confidence=0.999), icc(WINE, form=form, confidence=confidence)  # type: ignore[arg-type]
+    assert wide.low < usual.low < usual.estimate < usual.high < wide.high
+    assert usual.level == confidence
+    if form in ("1,1", "C,1"):
+        f = {"1,1": 26.888392857142858 / 2.3020833333333335, "C,1": 26.888392857142858 / 2.28125}[form]
+        freedom = {"1,1": 24, "C,1": 21}[form]
+        at = 1 + 4 * usual.low / (1 - usual.low)
+        assert scipy_stats.f.sf(f / at, 7, freedom) == pytest.approx((1 - confidence) / 2)
+
+
+def test_rater_bias_is_not_the_test_of_subjects() -> None:
+    # Shrout and Fleiss 1979, table 3: MSR 11.24, MSC 32.49, MSE 1.02; other software prints MSR / MSE = 11.03 here
+    bias = rater_bias(SHROUT_FLEISS)
+    assert (bias.f, bias.freedom_raters, bias.freedom_error) == (pytest.approx(31.87, abs=5e-3), 3, 15)
+    assert bias.p == pytest.approx(9.454e-7, rel=1e-3)
+    # two raters: the square of the paired t test
+    pair = np.column_stack([WRIGHT, MINI])
+    theirs = scipy_stats.ttest_rel(WRIGHT, MINI)
+    assert (rater_bias(pair).f, rater_bias(pair).p) == pytest.approx((theirs.statistic**2, theirs.pvalue))
+
+
+def test_rater_bias_without_error() -> None:
+    subjects = np.arange(5.0)
+    assert (rater_bias(np.column_stack([subjects, subjects])).p, rater_bias(np.column_stack([subjects] * 2)).f) == (
+        1,
+        0,
+    )
+    shifted = rater_bias(np.column_stack([subjects, subjects + 1]))
+    assert (shifted.f, shifted.p) == (math.inf, 0.0)
+
+
+def test_mean_readings_without_any_reliability() -> None:
+    # between the subjects' means less variation than the readings' error leaves by chance: beyond the pole of the form
+    result = icc([[1, 3], [2, 0], [1, 3], [3, 1]], form="A,k")
+    assert result.estimate < 0.0
+    assert result.low == -math.inf
+
+
 def test_agreement_sees_a_shift_and_consistency_does_not() -> None:
     subjects = np.arange(10.0)
     ratings = np.column_stack([subjects, subjects + 3.0])
@@ -105,6 +186,8 @@ def test_refusals() -> None:
         icc([[1.0, 2.0], [2.0, math.nan], [3.0, 4.0]])
     with pytest.raises(ValueError, match="undefined without variation"):
         icc([[2.0, 2.0]] * 4)
+    with pytest.raises(ValueError, match="subjects' means are all equal"):
+        icc([[1.0, 3.0], [3.0, 1.0], [2.0, 2.0]])
     with pytest.raises(ValueError, match="form must be one of"):
         icc(SHROUT_FLEISS, form="2,1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="without variation"):
