@@ -11,7 +11,7 @@ from flows.tissue_values import SEQUENCES, normals_of
 OF_IMAGES: Final = ("image quality", "overlap")
 
 
-def ranges_of(scans: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def ranges_of(scans: Iterable[Mapping[str, Any]], *, sex: str) -> list[dict[str, Any]]:
     """Published ranges of healthy people for the fully sampled values, or why there are none."""
     found = []
     for scan in scans:
@@ -20,11 +20,11 @@ def ranges_of(scans: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 continue
             entry = {key: row[key] for key in ("phenotype", "unit")}
             entry |= {"scan": scan["scan"], "value": row["cells"][FULLY_SAMPLED]["value"]}
-            found.append(entry | published(row["phenotype"], row["group"], scan["field_t"]))
+            found.append(entry | published(row["phenotype"], row["group"], scan["field_t"], sex=sex))
     return found
 
 
-def published(phenotype: str, group: str, field_t: float | None) -> dict[str, Any]:
+def published(phenotype: str, group: str, field_t: float | None, *, sex: str) -> dict[str, Any]:
     """Rows of the tables of normal values; each study for itself, never a pooled one."""
     if group == "tissue":
         tissue = normals_of(phenotype, field_t=field_t, sequence=SEQUENCES.get(phenotype))
@@ -38,10 +38,12 @@ def published(phenotype: str, group: str, field_t: float | None) -> dict[str, An
             for n in tissue.values
         ]
         return {"reason": tissue.reason, "rows": rows}
-    function = normal_function(phenotype)
+    wanted = {"male": "men", "female": "women"}.get(sex)
+    function = [n for n in normal_function(phenotype) if wanted in (None, n.sex)]
     rows = [
         {"mean": n.mean, "sd": n.sd, "low": n.low, "high": n.high, "source": n.source, "who": f"{n.sex}; {n.who}"}
         for n in function
     ]
-    reason = "the patient's sex and age are not recorded" if rows else "no verified normal values in the table"
+    unknown = "age is" if wanted else "sex and age are"
+    reason = f"the patient's {unknown} not recorded" if rows else "no verified normal values in the table"
     return {"reason": reason, "rows": rows}

@@ -87,11 +87,13 @@ def patient_record(run: Run, patient: Patient) -> dict[str, Any]:
         scans = [scan_record(run, part, folders.get(str(scan))) for scan, part in rows.groupby("scan", sort=True)]
     study = run.results.get("study") or {}
     arms = arms_of(run.results, rows)
+    sex = stated(rows, "sex")
     record = {
         "schema": SCHEMA,
         "center": patient[0],
         "patient": patient[1],
-        "disease": "" if rows is None else str(rows["disease"].iloc[0] or ""),
+        "disease": stated(rows, "disease"),
+        "sex": sex,
         "study": {
             "name": study.get("name") or "",
             "title": study.get("title") or study.get("name") or "",
@@ -104,11 +106,19 @@ def patient_record(run: Run, patient: Patient) -> dict[str, Any]:
         "arms": arms,
         "scans": scans,
         "summary": [summary(arm["arm"], scans) for arm in arms],
-        "ranges": ranges_of(scans),
+        "ranges": ranges_of(scans, sex=sex),
         "failures": failures_of(run.results, patient),
     }
     made: dict[str, Any] = json.loads(json.dumps(without_nan(record)))
     return made
+
+
+def stated(rows: pd.DataFrame | None, column: str) -> str:
+    """A word that the table may have of a patient, empty where it has none."""
+    if rows is None or column not in rows.columns:
+        return ""
+    words = rows[column].dropna().astype(str)
+    return "" if words.empty else words.iloc[0]
 
 
 def arms_of(results: Mapping[str, Any], rows: pd.DataFrame | None) -> list[dict[str, Any]]:

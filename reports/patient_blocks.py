@@ -12,12 +12,16 @@ from reports.patient_pictures import Images
 from reports.tables import Cell, Row, Table
 
 REFERENCE: Final = "fully_sampled"
+CINE: Final = "cine"
 #: groups of the vocabulary in the order of the page
 GROUPS: Final = {
     "left ventricle": "Left ventricle",
     "right ventricle": "Right ventricle",
     "wall": "Wall",
     "tissue": "Tissue",
+}
+#: and of what describes images
+IMAGE_GROUPS: Final = {
     "image quality": "Likeness to the fully sampled images",
     "overlap": "Overlap with the true contours",
 }
@@ -41,8 +45,9 @@ class PatientContext:
         return next((tables.arm_label(a) for a in self.record["arms"] if a["arm"] == arm), arm)
 
     def scans(self, modality: str | None = None) -> list[Mapping[str, Any]]:
-        """Scans of the patient, of one modality if wanted."""
-        return [s for s in self.record["scans"] if modality in (None, s["modality"])]
+        """Scans of the patient, of one modality if wanted; cines first."""
+        wanted = [s for s in self.record["scans"] if modality in (None, s["modality"])]
+        return sorted(wanted, key=lambda scan: scan["modality"] != CINE)
 
 
 def text(words: str) -> Block:

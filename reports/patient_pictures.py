@@ -18,7 +18,7 @@ from reports import pictures
 from reports.figures import MARKERS, PALETTE, STYLE, to_svg
 
 MOST_FRAMES: Final = 12
-FRAME_PX: Final = 96
+FRAME_PX: Final = 120
 COLORS_IN_FILE: Final = 64
 CURVE_WIDTH, CURVE_HEIGHT = 3.3, 2.1  # inches
 
@@ -109,22 +109,23 @@ def shown_frames(strip: Strip) -> list[int]:
 
 def strip_png(strip: Strip, *, frames: Sequence[int], box: tuple[slice, slice], window: float) -> bytes:
     """Frames side by side on one gray scale; ED and ES with contours and their names."""
-    rows, columns = strip.images[0][box].shape
-    aspect = rows * strip.pixel_mm[0] / (columns * strip.pixel_mm[1])
+    gap = ((0, 0), (0, 1))
+    named = [_phase(strip, frame) for frame in frames]
+    cells = np.concatenate([np.pad(strip.images[frame][box], gap) for frame in frames], axis=1)
+    labels = np.concatenate(
+        [np.pad(strip.labels[f][box] * np.uint8(bool(n)), gap) for f, n in zip(frames, named, strict=True)], axis=1
+    )
+    aspect = cells.shape[0] * strip.pixel_mm[0] / (cells.shape[1] * strip.pixel_mm[1])
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(len(frames), aspect), dpi=FRAME_PX, facecolor="black")
-        for place, frame in enumerate(frames):
-            axis = figure.add_axes((place / len(frames) + 0.002, 0, 1 / len(frames) - 0.004, 1))
-            axis.set_axis_off()
-            axis.imshow(
-                strip.images[frame][box], cmap="gray", vmin=0, vmax=window, aspect="auto", interpolation="bicubic"
-            )
-            name = _phase(strip, frame)
-            if name:
-                _contours(axis, strip.labels[frame][box])
+        figure = Figure(figsize=(len(frames), len(frames) * aspect), dpi=FRAME_PX, facecolor="black")
+        axis = figure.add_axes((0, 0, 1, 1))
+        axis.set_axis_off()
+        axis.imshow(cells, cmap="gray", vmin=0, vmax=window, aspect="auto", interpolation="bicubic")
+        _contours(axis, labels)
+        for place, (frame, name) in enumerate(zip(frames, named, strict=True)):
             axis.text(
-                0.04, 0.96, name or str(frame), transform=axis.transAxes, color="white", fontsize=6.5, va="top",
-                bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.0, "linewidth": 0},
+                (place + 0.03) / len(frames), 0.97, name or str(frame), transform=axis.transAxes, color="white",
+                fontsize=6.5, va="top", bbox={"facecolor": "black", "alpha": 0.6, "pad": 1.0, "linewidth": 0},
             )  # fmt: skip
         stream = BytesIO()
         figure.savefig(stream, format="png", dpi=FRAME_PX, facecolor="black", metadata={"Software": None})

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from reports import tables
 from reports.document import Block
-from reports.patient_blocks import REFERENCE, PatientContext, definitions, points, table, text
-from reports.patient_sections import scanner
+from reports.patient_blocks import CINE, IMAGE_GROUPS, REFERENCE, PatientContext, definitions, points, table, text
+from reports.patient_sections import scanner, value_tables
 
 NOT_RECORDED: Final = "not recorded"
 CONFIDENCE: Final = {
@@ -39,6 +39,8 @@ def quality(context: PatientContext) -> list[Block]:
     for scan in context.scans():
         blocks += _checks(context, scan)
         blocks += _reliability(context, scan)
+        for group, title in IMAGE_GROUPS.items():
+            blocks += value_tables(context, scan, group, title)
         repaired = [
             f"{context.label(arm)}: labels repaired: {one['repaired']}"
             for arm, one in scan["arms"].items()
@@ -129,7 +131,7 @@ def reporting_items(context: PatientContext) -> list[Block]:
     """The items that SCMR recommends for a report; what the run does not know is said so."""
     record = context.record
     scans = context.scans()
-    cines = context.scans("cine")
+    cines = context.scans(CINE)
     first = cines[0] if cines else None
     body = next((s for s in scans if s["height_cm"] and s["weight_kg"]), None)
     surface = next((a["body_surface_m2"] for s in scans for a in s["arms"].values() if a["body_surface_m2"]), None)
@@ -142,7 +144,7 @@ def reporting_items(context: PatientContext) -> list[Block]:
         ("Scanner, field", "; ".join(dict.fromkeys(filter(None, map(scanner, scans)))) or None),
         ("Patient identification", f"{record['patient']} (pseudonym)"),
         ("Date of birth, age", None),
-        ("Sex", None),
+        ("Sex", record.get("sex") or None),
         ("Indication", None),
         ("Date of the examination", None),
         ("Sequences", ", ".join(dict.fromkeys(s["modality"] for s in scans)) or None),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reports import tables
 from reports.document import Block
-from reports.patient_blocks import GROUPS, REFERENCE, PatientContext, points, table, text
+from reports.patient_blocks import GROUPS, IMAGE_GROUPS, REFERENCE, PatientContext, points, table, text
 from reports.tables import Cell
 
 MOST_ARMS: Final = 8  # side by side on a page
@@ -70,17 +70,21 @@ def values(context: PatientContext) -> list[Block]:
     """A table for each scan and group: fully sampled, and every reconstruction with its difference."""
     blocks: list[Block] = []
     for scan in context.scans():
-        arms = [arm for arm in context.arms if arm["arm"] in scan["arms"]]
-        for group, title in GROUPS.items():
-            rows = [row for row in scan["values"] if row["group"] == group]
-            for part in _parts(arms if rows else []):
-                blocks.append(_value_table(context, scan, f"{title}: {scan['scan']}", rows, part))
-        unknown = [row for row in scan["values"] if row["group"] not in GROUPS]
-        for part in _parts(arms if unknown else []):
-            blocks.append(_value_table(context, scan, f"Other: {scan['scan']}", unknown, part))
+        others = dict.fromkeys(row["group"] for row in scan["values"] if row["group"] not in (*GROUPS, *IMAGE_GROUPS))
+        for group, title in {**GROUPS, **dict.fromkeys(others, "Other")}.items():
+            blocks += value_tables(context, scan, group, title)
         blocks += [text(words) for words in _indexed_by(scan)]
         blocks += points(f"{WARNED} Warnings and reasons, {scan['scan']}", _said(context, scan))
     return blocks or [text("No values.")]
+
+
+def value_tables(context: PatientContext, scan: Values, group: str, title: str) -> list[Block]:
+    """The values of one group of the vocabulary; several tables where there are many reconstructions."""
+    rows = [row for row in scan["values"] if row["group"] == group]
+    arms = [arm for arm in context.arms if arm["arm"] in scan["arms"]]
+    return [
+        _value_table(context, scan, f"{title}: {scan['scan']}", rows, part) for part in _parts(arms if rows else [])
+    ]
 
 
 def _parts(arms: Sequence[Values]) -> Iterator[list[Values]]:

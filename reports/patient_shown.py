@@ -174,7 +174,7 @@ def wall(context: PatientContext) -> list[Block]:
     """Bull's-eyes of the mean thickness and of its differences, and the numbers of every quantity."""
     blocks: list[Block] = []
     for scan in context.scans():
-        for entry in scan["segments"]:
+        for entry in sorted(scan["segments"], key=lambda entry: entry["quantity"] != DRAWN):
             title = f"{QUANTITIES.get(entry['quantity'], entry['quantity'])} ({entry['unit']}): {scan['scan']}"
             if entry["quantity"] == DRAWN:
                 blocks += plots(title, _bullseyes(context, entry))
