@@ -1,4 +1,4 @@
-"""What do the comparisons say? The sections verdict, agreement, truth and centers, from results.json to blocks.
+"""What do the comparisons say? The sections verdict, agreement and truth, from results.json to blocks.
 
 No statistic is computed here; numbers are chosen, formatted by reports.tables and drawn by reports.figures.
 """
@@ -6,10 +6,14 @@ No statistic is computed here; numbers are chosen, formatted by reports.tables a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from reports import figures, tables
-from reports.document import Block, Context, by_method, in_order, plots_block, table_block, text_block
+from reports.descriptive import descriptive_blocks, percent
+from reports.document import Block, Context, by_method, in_order, plots_block
+from reports.live import live_pairs
+from reports.selection import absent_block, bias_margin_text, long_table
 from reports.tables import Cell, Row, Table
 
 Entries = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -21,6 +25,7 @@ REFERENCE_ARM: Mapping[str, Any] = {
     "acceleration": 1,
 }
 SENTENCES_UNFOLDED = 8  # more would push the grid out of sight
+NOT_CLAIMED = "Shown, not claimed"
 
 
 def verdict(context: Context) -> list[Block]:
@@ -34,9 +39,12 @@ def verdict(context: Context) -> list[Block]:
     }
     rows = context.agreement("fully_sampled")
     if not rows:
-        return [said, text_block(NO_COMPARISON)]
+        return [*([said] if sentences else []), absent_block(NO_COMPARISON)]
     grid = _grid(context, rows, context.arms, caption="Verdict for each measurement and accelerated reconstruction")
-    key = [[v, tables.VERDICT_LABELS[v], words] for v, words in context.texts["verdicts"].items()]
+    claims = any(r.get("claimed") is not None for r in rows.values())
+    key = [[v, _label(v, claimed=True if claims else None), words] for v, words in context.texts["verdicts"].items()]
+    if claims:
+        key.insert(1, ["shown", NOT_CLAIMED, context.texts["not_claimed"]])
     notes: Block = {"kind": "list", "title": "To read with it", "items": _notes(context, rows), "folded": False}
     return [said, {"kind": "verdict_key", "items": key}, grid, notes]
 
@@ -45,19 +53,21 @@ def agreement(context: Context) -> list[Block]:
     """Bland-Altman plots of each phenotype and the complete table."""
     rows = context.agreement("fully_sampled")
     if not rows:
-        return [text_block(NO_COMPARISON)]
+        return [absent_block(NO_COMPARISON)]
     legend = context.pictures.add(figures.key(context.centers), suffix=".svg")
     alt = "Key: a color and a shape for each center; the lines and bands of the plots"
     blocks: list[Block] = [{"kind": "plot_key", "name": legend, "alt": alt}]
     blocks += [_bland_altman_block(context, phenotype, rows) for phenotype in context.judged([p for p, _ in rows])]
-    return [*blocks, table_block("agreement-table", _agreement_table(context, rows), pdf=False)]
+    make = partial(_agreement_table, context, rows)
+    blocks += long_table("agreement-table", make, context=context, phenotypes=[p for p, _ in rows])
+    return [*blocks, *descriptive_blocks(context, rows)]
 
 
 def truth(context: Context) -> list[Block]:
     """Both arms against the truth: grid and plot."""
     rows = context.agreement("truth")
     if not rows:
-        return [text_block("The truth is not known for these patients (real scans without expert measurements).")]
+        return [absent_block("The truth is not known for these patients (real scans without expert measurements).")]
     reference = next((a for a in context.results["arms"] if a["arm"] == "fully_sampled"), REFERENCE_ARM)
     arms = [reference, *context.arms]
     panels = [
@@ -78,22 +88,6 @@ def truth(context: Context) -> list[Block]:
     }
     caption = "Each arm against the truth (fully sampled first: what the scan itself and the segmentation cost)"
     return [_grid(context, rows, arms, caption=caption), plots_block("Difference from the truth", [item])]
-
-
-def centers(context: Context) -> list[Block]:
-    """Forest plots, centers as the unit, and the table of bias and limits by center."""
-    stored = [r for r in context.results["centers"] if r["against"] == "fully_sampled"]
-    if not stored:
-        return [text_block("No results by center.")]
-    pooled = context.agreement("fully_sampled")
-    blocks = [_forest_block(context, p, stored, pooled) for p in context.judged([r["phenotype"] for r in stored])]
-    between = _between_table(context, pooled)
-    if between.rows:
-        blocks.append(table_block("between-table", between, pdf=False))
-    chosen = [r for r in stored if r["phenotype"] in context.texts["pdf_forest"]]
-    blocks.append(table_block("centers-table", _centers_table(context, stored), pdf=False))
-    blocks.append(table_block("centers-table-pdf", _centers_table(context, chosen), page=False))
-    return blocks
 
 
 def _notes(context: Context, rows: Entries) -> list[str]:
@@ -122,7 +116,7 @@ def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *,
                 "phenotype": phenotype,
                 "label": tables.phenotype_label(phenotype),
                 "unit": tables.phenotype_unit(phenotype),
-                "note": f"margins {tables.plus_minus(margins['bias'])} / {tables.plus_minus(margins['limits'])}"
+                "note": f"margins {bias_margin_text(margins)} / {tables.plus_minus(margins['limits'])}"
                 if known
                 else "no margins",
                 "cells": [_grid_cell(rows.get((phenotype, a["arm"])), phenotype, a["method"]) for a in shown],
@@ -152,12 +146,20 @@ def _grid_cell(row: Mapping[str, Any] | None, phenotype: str, method: str) -> di
     return {
         "method": method,
         "verdict": known,
-        "label": tables.VERDICT_LABELS.get(known, known),
+        "claimed": row.get("claimed"),
+        "label": _label(known, claimed=row.get("claimed")),
         "reason": str(row.get("reason") or ""),
         "bias": tables.interval(row.get("bias"), digits, signed=True),
         "limits": tables.limits(row, digits),
         "n": tables.counts(row),
     }
+
+
+def _label(verdict: str, *, claimed: bool | None) -> str:
+    """Whether what is shown is also claimed, where that was decided."""
+    if verdict != "shown" or claimed is None:
+        return tables.VERDICT_LABELS.get(verdict, verdict)
+    return "Claimed" if claimed else NOT_CLAIMED
 
 
 def _bland_altman_block(context: Context, phenotype: str, rows: Entries) -> Block:
@@ -168,14 +170,17 @@ def _bland_altman_block(context: Context, phenotype: str, rows: Entries) -> Bloc
         shown = [(a, rows[phenotype, a["arm"]]) for a in arms if (phenotype, a["arm"]) in rows]
         if not shown:
             continue
-        plot = figures.bland_altman(
+        unit = tables.phenotype_unit(phenotype)
+        drawn = figures.bland_altman_drawn(
             [r for _, r in shown],
             titles=[_panel_title(a, r, digits) for a, r in shown],
-            unit=tables.phenotype_unit(phenotype),
+            unit=unit,
             margins=margins,
             centers=context.centers,
             half_range=half_range,
         )
+        names = [tables.arm_short(a) for a, _ in shown]
+        live = live_pairs(drawn, [r for _, r in shown], titles=names, digits=digits, unit=unit)
         said = "; ".join(
             f"{tables.arm_short(a)} bias {tables.interval(r.get('bias'), digits, signed=True)}, "
             f"limits {tables.limits(r, digits)}"
@@ -183,9 +188,8 @@ def _bland_altman_block(context: Context, phenotype: str, rows: Entries) -> Bloc
         )
         label = tables.method_label(method)
         alt = f"Bland-Altman plots of {tables.phenotype_label(phenotype)}, {label} against fully sampled: {said}"
-        items.append(
-            {"name": context.pictures.add(plot, suffix=".svg"), "caption": label, "alt": alt, "method": method}
-        )
+        name = context.pictures.add(drawn.svg, suffix=".svg")
+        items.append({"name": name, "caption": label, "alt": alt, "method": method, "live": live})
     pdf = phenotype in context.texts["pdf_plots"]
     return plots_block(tables.with_unit(phenotype), items, pdf=pdf, anchor=f"plots-{phenotype}")
 
@@ -197,32 +201,9 @@ def _panel_title(arm: Mapping[str, Any], row: Mapping[str, Any], digits: int) ->
     )
 
 
-def _forest_block(context: Context, phenotype: str, stored: Sequence[Mapping[str, Any]], pooled: Entries) -> Block:
-    items = []
-    for method, arms in by_method(context.arms):
-        shown = [a for a in arms if (phenotype, a["arm"]) in pooled]
-        if not shown:
-            continue
-        plot = figures.forest(
-            [r for r in stored if r["phenotype"] == phenotype],
-            [pooled[phenotype, a["arm"]] for a in shown],
-            titles=[tables.arm_short(a) for a in shown],
-            unit=tables.phenotype_unit(phenotype),
-            margins=context.margins(phenotype),
-            centers=context.centers,
-        )
-        label = tables.method_label(method)
-        alt = f"Bias of {tables.phenotype_label(phenotype)} by center, {label}; numbers in the table of centers"
-        items.append(
-            {"name": context.pictures.add(plot, suffix=".svg"), "caption": label, "alt": alt, "method": method}
-        )
-    chosen = phenotype in context.texts["pdf_forest"]
-    return plots_block(tables.with_unit(phenotype), items, folded=not chosen, pdf=chosen)
-
-
-def _agreement_table(context: Context, rows: Entries) -> Table:
+def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str]) -> Table:
     lines = []
-    for phenotype in in_order([p for p, _ in rows]):
+    for phenotype in phenotypes:
         digits = tables.decimals(phenotype)
         for arm in (a for a in context.arms if (phenotype, a["arm"]) in rows):
             row = rows[phenotype, arm["arm"]]
@@ -230,7 +211,7 @@ def _agreement_table(context: Context, rows: Entries) -> Table:
             cells = (
                 tables.text(tables.with_unit(phenotype, short=True)),
                 tables.text(tables.arm_label(arm)),
-                tables.text(tables.VERDICT_LABELS.get(row["verdict"], row["verdict"])),
+                tables.text(_label(row["verdict"], claimed=row.get("claimed"))),
                 Cell(tables.counts(row), row["n"]),
                 tables.numeric(row.get("failed"), 0),
                 tables.estimate(row.get("bias"), digits, signed=True),
@@ -238,7 +219,8 @@ def _agreement_table(context: Context, rows: Entries) -> Table:
                 tables.estimate(row.get("lower_limit"), digits),
                 tables.estimate(row.get("upper_limit"), digits),
                 Cell(tables.p_value(tost.get("p")), tost.get("p")),
-                tables.estimate(row.get("icc"), 3),
+                tables.estimate(percent((row.get("sensitivity") or {}).get("share")), 0),
+                tables.numeric((row.get("sensitivity") or {}).get("tipping_point"), 0),
                 tables.text(row.get("reason")),
             )
             lines.append(Row(cells, arm["method"]))
@@ -253,66 +235,10 @@ def _agreement_table(context: Context, rows: Entries) -> Table:
         "Lower limit",
         "Upper limit",
         "TOST p",
-        "ICC(A,1)",
+        "Inside the margin, failures as outside (%)",
+        "Failures that may lie outside",
         "Reason",
     ]
     return tables.make_table(
         f"All comparisons with the fully sampled scan, with {context.level} intervals", columns, lines
-    )
-
-
-def _centers_table(context: Context, stored: Sequence[Mapping[str, Any]]) -> Table:
-    lines = []
-    for phenotype in in_order([r["phenotype"] for r in stored]):
-        digits = tables.decimals(phenotype)
-        for arm in context.arms:
-            for row in (r for r in stored if (r["phenotype"], r["arm"]) == (phenotype, arm["arm"])):
-                cells = (
-                    tables.text(tables.with_unit(phenotype, short=True)),
-                    tables.text(tables.arm_label(arm)),
-                    tables.text(row["center"]),
-                    tables.numeric(row["n"], 0),
-                    tables.estimate(row.get("bias"), digits, signed=True),
-                    tables.estimate(row.get("lower_limit"), digits),
-                    tables.estimate(row.get("upper_limit"), digits),
-                )
-                lines.append(Row(cells, arm["method"]))
-    columns = ["Measurement", "Arm", "Center", "n", "Bias", "Lower limit", "Upper limit"]
-    return tables.make_table(
-        f"Bias and limits of agreement by center, against fully sampled, with {context.level} intervals", columns, lines
-    )
-
-
-def _between_table(context: Context, pooled: Entries) -> Table:
-    """Centers as the unit: what an average center, and a new one, may show."""
-    lines = []
-    for phenotype in in_order([p for p, _ in pooled]):
-        digits = tables.decimals(phenotype)
-        for arm in context.arms:
-            found = (pooled.get((phenotype, arm["arm"])) or {}).get("center_level")
-            if not found:
-                continue
-            prediction = found.get("prediction") or {}
-            ends = [tables.number(prediction.get(k), digits) for k in ("low", "high")]
-            cells = (
-                tables.text(tables.with_unit(phenotype, short=True)),
-                tables.text(tables.arm_label(arm)),
-                tables.numeric(found.get("n_centers"), 0),
-                tables.estimate(found, digits, signed=True),
-                tables.text(" to ".join(ends) if prediction else None),
-                tables.numeric(found.get("tau"), digits),
-                tables.numeric(found.get("i2_percent"), 0),
-            )
-            lines.append(Row(cells, arm["method"]))
-    columns = [
-        "Measurement",
-        "Arm",
-        "Centers",
-        "Bias",
-        "Prediction for a new center",
-        "SD between centers (tau)",
-        "I² (%)",
-    ]
-    return tables.make_table(
-        f"Bias with centers as the unit (random effects), with {context.level} intervals", columns, lines
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +25,18 @@ class AddPicture(Protocol):
     def __call__(self, content: bytes, *, suffix: str) -> str: ...
 
 
-def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture) -> list[Block]:
-    """Blocks of the gallery, a block a slice; files that cannot be read are named, not fatal."""
+def gallery_anchor(center: str, patient: str) -> str:
+    """Where the pictures of a patient begin on the page; letters, digits and ``-`` only."""
+    return "pictures-" + "-".join(
+        re.sub(r"[^A-Za-z0-9]", lambda m: f"-{ord(m[0]):x}-", part) for part in (center, patient)
+    )
+
+
+def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture, anchors: bool = True) -> list[Block]:
+    """Blocks of the gallery, a block a slice; files that cannot be read are named, not fatal.
+
+    With ``anchors`` the first block of a patient has the anchor that links to the patient lead to.
+    """
     entries = results["gallery"]
     if not entries:
         return [{"kind": "text", "text": "No pictures were kept for this run."}]
@@ -47,9 +58,13 @@ def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture
     ]
     arms = {a["arm"]: a for a in results["arms"]}
     unread: list[str] = []
-    for members in groups.values():
+    anchored: set[str] = set()
+    for (center, patient, *_), members in groups.items():
         block = _group(members, arms=arms, run_dir=run_dir, add=add, side_px=side_px, unread=unread)
         if block:
+            anchor = gallery_anchor(str(center), str(patient))
+            block["anchor"] = anchor if anchors and anchor not in anchored else ""
+            anchored.add(anchor)
             blocks.append(block)
     if unread:
         blocks.append({"kind": "text", "text": "Pictures that could not be read: " + "; ".join(unread) + "."})

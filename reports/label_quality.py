@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from reports import tables
 from reports.document import Block, Context, in_parts, table_block, text_block
+from reports.selection import absent_block
 from reports.tables import Cell, Row
 
 MOST_FAILED_IN_PDF: Final = 40
@@ -20,7 +21,7 @@ def quality_control(context: Context) -> list[Block]:
     about = {a["arm"]: a for a in stored["arms"]}
     arms = [a for a in context.all_arms if a["arm"] in about]
     if not arms:
-        return [text_block("No labels of a cine were judged.")]
+        return [absent_block("No labels of a cine were judged.")]
     counts = {(r["check"], r["arm"]): r for r in stored["checks"]}
     checks = list(dict.fromkeys(r["check"] for r in stored["checks"]))
     blocks: list[Block] = []

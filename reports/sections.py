@@ -6,13 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from reports import figures, tables
-from reports.comparisons import agreement, centers, truth, verdict
-from reports.document import Block, Context, in_order, plots_block, table_block, text_block
+from reports.acceptance import acceptance, plan
+from reports.by_center import centers
+from reports.checklist import Sections, checklists, traceability
+from reports.comparisons import agreement, truth, verdict
+from reports.decision import decision, limits
+from reports.diagnosis import diagnosis
+from reports.document import Block, Context, in_order, plots_block, table_block
 from reports.gallery import gallery_blocks
 from reports.label_quality import quality_control
+from reports.losses import failures, flow
+from reports.model_cards import model_cards
+from reports.outliers import outliers
+from reports.reclassification import reclassification
 from reports.segments import segments
+from reports.selection import absent_block
+from reports.subgroups import subgroups
 from reports.tables import Cell, Row, Table
 from reports.tissue import tissue
+from reports.trends import bias_profile, trend
 from reports.trust import reliability, shift
 
 
@@ -20,7 +32,7 @@ def image_quality(context: Context) -> list[Block]:
     """Plot and table of image quality."""
     stored = context.results["image_quality"]
     if not stored:
-        return [text_block("No image quality was measured.")]
+        return [absent_block("No image quality was measured.")]
     named = {a["arm"]: a for a in context.arms}
     shown = [r for r in stored if r["arm"] in named]
     steps = list(dict.fromkeys(tables.arm_short(a) for a in context.arms))
@@ -57,7 +69,7 @@ def overlap(context: Context) -> list[Block]:
     named = {a["arm"]: a for a in context.results["arms"]}
     stored = [r for r in context.results["overlap"] if r["arm"] in named or r["arm"] == "fully_sampled"]
     if not stored:
-        return [text_block("No true contours are known for these scans.")]
+        return [absent_block("No true contours are known for these scans.")]
     structures = in_order([r["phenotype"] for r in stored])
     by_key = {(r["arm"], r["phenotype"]): r for r in stored}
     rows = []
@@ -115,43 +127,6 @@ def cohort(context: Context) -> list[Block]:
     return blocks
 
 
-def failures(context: Context) -> list[Block]:
-    """What could not be measured and why."""
-    stored = context.results["failures"]
-    if not stored:
-        return [text_block("None: every planned measurement was made.")]
-    names = ("center", "patient", "scan", "file", "stage", "reason")
-    rows = [Row((*(tables.text(f.get(n)) for n in names), tables.numeric(f.get("n_measurements"), 0))) for f in stored]
-    columns = [*(n.capitalize() for n in names), "Measurements lost"]
-    table = tables.make_table(f"{len(stored)} failures", columns, rows)
-    return [table_block("failures-table", table)]
-
-
-def plan(context: Context) -> list[Block]:
-    """Margins, level and hash of the plan."""
-    about = context.results["plan"]
-    rows = []
-    for name in in_order(list(about["margins"])):
-        margins = about["margins"][name]
-        unit = margins.get("unit") or tables.phenotype_unit(name)
-        cells = [tables.text(tables.phenotype_label(name)), tables.text(unit)]
-        cells += [Cell(tables.plus_minus(margins.get(k)), margins.get(k)) for k in ("bias", "limits")]
-        cells.append(tables.text(margins.get("evidence")))
-        rows.append(Row(tuple(cells)))
-    columns = ["Measurement", "Unit", "Margin of the bias", "Margin of the limits (individuals)", "Evidence"]
-    table = tables.make_table(
-        f"Margins ({context.results['plan'].get('margins_origin') or 'origin not stated'})", columns, rows
-    )
-    items = [
-        ["Confidence level of intervals", context.level],
-        ["Level of each one-sided test (alpha)", f"{about['alpha']:g}"],
-        ["Fewest pairs for a verdict", str(about.get("minimum_patients") or tables.MISSING)],
-        ["Origin of the margins", str(about.get("margins_origin") or tables.MISSING)],
-        ["Hash of the plan (SHA-256)", str(about.get("sha256") or tables.MISSING)],
-    ]
-    return [{"kind": "definitions", "items": items}, table_block("plan-table", table)]
-
-
 def methods(context: Context) -> list[Block]:
     """Definitions, from sections.yaml."""
     return [{"kind": "definitions", "items": [list(pair) for pair in context.texts["methods"]]}]
@@ -195,10 +170,18 @@ def gallery(context: Context) -> list[Block]:
 SECTIONS: dict[str, Callable[[Context], list[Block]]] = {
     f.__name__: f
     for f in (
+        decision,
         verdict,
-        agreement,
+        reclassification,
+        limits,
         gallery,
+        agreement,
         tissue,
+        trend,
+        bias_profile,
+        diagnosis,
+        subgroups,
+        outliers,
         truth,
         centers,
         segments,
@@ -208,13 +191,18 @@ SECTIONS: dict[str, Callable[[Context], list[Block]]] = {
         quality_control,
         overlap,
         arms,
-        cohort,
+        flow,
         failures,
+        cohort,
         plan,
+        acceptance,
+        model_cards,
         methods,
         provenance,
     )
 }
+APPENDIX: dict[str, Callable[[Sections], list[Block]]] = {f.__name__: f for f in (traceability, checklists)}
+"""Sections about the other sections."""
 
 
 def _field(field_t: float | None) -> str:

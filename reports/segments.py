@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from reports import tables
 from reports.bullseye import NAMES, bullseye_svg
-from reports.document import Block, Context, in_parts, plots_block, table_block, text_block
+from reports.document import Block, Context, in_parts, plots_block, table_block
+from reports.selection import absent_block
 from reports.tables import Cell, Row, Table
 
 QUANTITIES: Final = {
@@ -30,7 +31,7 @@ def segments(context: Context) -> list[Block]:
     measured = {r["arm"] for r in stored}
     arms = [a for a in context.all_arms if a["arm"] in measured]
     if not arms:
-        return [text_block("The wall's thickness was not measured by segment.")]
+        return [absent_block("The wall's thickness was not measured by segment.")]
     blocks: list[Block] = _drawn(context, [r for r in stored if r["quantity"] == DRAWN], arms)
     for quantity, label in QUANTITIES.items():
         mine = {(r["arm"], r["segment"]): r for r in stored if r["quantity"] == quantity}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,20 +11,22 @@ from typing import Any
 import yaml
 
 from reports import tables
+from reports.checklist import checklist
+from reports.decision import banner
 from reports.document import Context, Pictures
 from reports.render import HERE, finite, parse_utc, render_html, render_pdf
-from reports.sections import SECTIONS
+from reports.sections import APPENDIX, SECTIONS
 
 
 def write_study_report(run_dir: Path, results: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write ``report/index.html`` and ``report/report.pdf`` into a run folder.
+    """Write ``report/index.html``, ``report/report.pdf`` and ``report/checklist.json`` into a run folder.
 
     Parameters
     ----------
     run_dir
         Folder of the run; gallery paths in ``results`` are relative to it.
     results
-        Content of results.json (schema 1). Missing values are ``None``.
+        Content of results.json (schema 1 or 2). Missing values are ``None``.
 
     Returns
     -------
@@ -36,6 +39,8 @@ def write_study_report(run_dir: Path, results: Mapping[str, Any]) -> tuple[Path,
     page, pdf = folder / "index.html", folder / "report.pdf"
     _replace(page, render_html(document, pictures=pictures).encode("utf-8"))
     _replace(pdf, render_pdf(document, pictures=pictures))
+    items = checklist(document["sections"], header=document["header"])
+    _replace(folder / "checklist.json", (json.dumps(items, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
     return page, pdf
 
 
@@ -44,15 +49,14 @@ def study_document(run_dir: Path, results: Mapping[str, Any]) -> tuple[dict[str,
     texts = yaml.safe_load((HERE / "sections.yaml").read_text(encoding="utf-8"))
     context = Context(results=finite(results), texts=texts, run_dir=Path(run_dir), pictures=Pictures())
     sections = [
-        {
-            "id": s["id"],
-            "title": s["title"],
-            "audience": s["audience"],
-            "intro": s["intro"],
-            "blocks": SECTIONS[s["id"]](context),
-        }
+        {k: s[k] for k in ("id", "title", "audience", "intro")}
+        | {"blocks": SECTIONS[s["id"]](context) if s["id"] in SECTIONS else []}
         for s in texts["sections"]
     ]
+    described = [s for s in sections if s["id"] in SECTIONS]
+    for section in sections:
+        if section["id"] in APPENDIX:
+            section["blocks"] = APPENDIX[section["id"]](described)
     return {
         "header": header(context, run_name=Path(run_dir).resolve().name),
         "sections": sections,
@@ -71,8 +75,7 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
         f"Validated: {names}; undersampling {', '.join(patterns) or 'none'}. "
         f"Data: {cohort['n_patients']} patients, {cohort['n_scans']} scans, {centers}."
     )
-    known = context.texts["banners"]
-    banners = [known.get(kind) or known["other"].format(kind=kind) for kind in study.get("simulated") or []]
+    banners = [banner(context, kind) for kind in study.get("simulated") or []]
     created = str(study.get("created_utc") or "")
     commit = context.results["provenance"].get("commit")
     return {

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from reports import tables
-from reports.document import Block, Context, table_block, text_block
+from reports.document import Block, Context, table_block
+from reports.selection import absent_block
 from reports.tables import Cell, Row
 
 #: quantity: phenotype of the whole wall, phenotype of the septum
@@ -33,7 +34,7 @@ def tissue(context: Context) -> list[Block]:
             label = f"{tables.phenotype_label(phenotypes[0])} ({tables.phenotype_unit(phenotypes[0])}), by scanner and field"
             table = tables.make_table(label, COLUMNS, rows)
             blocks.append(table_block(f"tissue-{name}-table", table, pdf=len(rows) <= MOST_ROWS_IN_PDF))
-    return blocks or [text_block("No mapping series was measured.")]
+    return blocks or [absent_block("No mapping series was measured.")]
 
 
 def _rows(context: Context, stored: Sequence[Values], phenotypes: Sequence[str]) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from reports import tables
 from reports.document import Block, Context, table_block, text_block
+from reports.selection import absent_block
 from reports.tables import Cell, Row
 
 MEASURE_LABELS = {
@@ -25,7 +26,9 @@ def reliability(context: Context) -> list[Block]:
     scored = [r for r in stored if r["status"] == "ok"]
     if not scored:
         return [
-            text_block("No score: it is switched off, or no arm was reconstructed with a method that predicts k-space.")
+            absent_block(
+                "No score: it is switched off, or no arm was reconstructed with a method that predicts k-space."
+            )
         ]
     rows = []
     for arm in context.arms:
@@ -75,7 +78,7 @@ def shift(context: Context) -> list[Block]:
     """Every measure of every center beside the usual range of the training."""
     stored = context.results.get("shift") or []
     if not stored:
-        return [text_block("Not measured: no arm was reconstructed by a trained network.")]
+        return [absent_block("Not measured: no arm was reconstructed by a trained network.")]
     rows = [
         Row(
             (

@@ -4,15 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.document import Block
-from reports.study import study_document
+from reports.document import Block, Context, Pictures
+from reports.sections import SECTIONS
 
 Build = Callable[..., dict[str, Any]]
 
 
 def blocks_of(results: dict[str, Any], section: str, folder: Path) -> list[Block]:
-    document, _ = study_document(folder, results)
-    return next(s["blocks"] for s in document["sections"] if s["id"] == section)
+    return SECTIONS[section](Context(results=results, texts={}, run_dir=folder, pictures=Pictures()))
 
 
 def cells(block: Block) -> list[list[str]]:

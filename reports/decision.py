@@ -1,0 +1,141 @@
+"""What is the answer, in words for somebody who orders a scan, and what can it not say? The sections decision and limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports import decision_figures, tables
+from reports.document import Block, Context, badges_block, in_order, plots_block, table_block
+from reports.selection import absent_block, bias_margin_text, primary_of
+from reports.tables import Row
+
+Decision = Mapping[str, Any]
+Arm = Mapping[str, Any]
+FEW_CENTERS = 5  # below, the spread between centers cannot be estimated well (spec of random effects)
+
+
+def decision(context: Context) -> list[Block]:
+    """Claims of the primary measurements in words, how far every measurement goes, and one plot."""
+    stored = [d for d in context.results.get("decision") or [] if context.margins(d["phenotype"])]
+    if not stored:
+        return [
+            absent_block("Nothing was decided: no measurement with margins was compared with the fully sampled scan.")
+        ]
+    primary = primary_of(context, [d["phenotype"] for d in stored])
+    said = [plain_sentence(context, d) for p in primary for d in stored if d["phenotype"] == p]
+    words: Block = {"kind": "list", "title": "For the main measurements", "items": said, "folded": False}
+    blocks = [badges_block(_badges(stored)), words, table_block("decision-table", _how_far(context, stored))]
+    return [*blocks, *_summary_plot(context)]
+
+
+def limits(context: Context) -> list[Block]:
+    """What must be known before the answer is used: about the scans, the reference, the centers, the margins."""
+    texts, results = context.texts["limits"], context.results
+    items = [str(context.texts["retrospective"])]
+    items += [banner(context, kind) for kind in results["study"].get("simulated") or []]
+    items.append(texts["truth known" if context.agreement("truth") else "truth unknown"])
+    n = len(context.centers)
+    if n < FEW_CENTERS:
+        items.append(texts["few centers"].format(n="1 center" if n == 1 else f"{n} centers"))
+    if "propos" in str(results["plan"].get("margins_origin") or ""):
+        items.append(texts["proposed margins"])
+    items += [texts["not read"], texts["beyond"]]
+    return [{"kind": "list", "title": "Limits", "items": items, "folded": False}]
+
+
+def banner(context: Context, kind: str) -> str:
+    """The warning that belongs to a kind of simulated data."""
+    known = context.texts["banners"]
+    return str(known.get(kind) or known["other"].format(kind=kind))
+
+
+def plain_sentence(context: Context, entry: Decision) -> str:
+    """``LV ejection fraction with CardioMM: valid up to 8× uniform. At 16× ... it was not shown that ...``."""
+    name = tables.phenotype_label(entry["phenotype"])
+    head = f"{name} with {tables.method_label(entry['method'])}: "
+    arms = {a["arm"]: a for a in context.arms}
+    claimed, stopped = (arms.get(entry.get(k) or "") for k in ("claimed_up_to", "first_not_shown"))
+    sentence = f"{head}valid up to {_place(claimed)}." if claimed else f"{head}not shown to be valid."
+    if stopped is None:
+        return f"{sentence} This is the highest acceleration tested." if claimed else sentence
+    row = context.agreement("fully_sampled").get((entry["phenotype"], stopped["arm"]))
+    why = _why(context, entry["phenotype"], row)
+    return f"{sentence} At {tables.arm_short(stopped)} {why}." if why else sentence
+
+
+def _why(context: Context, phenotype: str, row: Mapping[str, Any] | None) -> str:
+    """In plain words, what was not shown."""
+    margins = context.margins(phenotype) or {}
+    unit = margins.get("unit") or tables.phenotype_unit(phenotype)
+    bias, single = (
+        f"{m} {unit}".strip() for m in (bias_margin_text(margins), tables.plus_minus(margins.get("limits")))
+    )
+    verdict = (row or {}).get("verdict")
+    if row is None or verdict == "shown":
+        return ""
+    if verdict == "too few":
+        return f"there are too few patients to decide ({tables.counts(row)} with both values)"
+    if verdict == "bias only":
+        return f"the average is right within {bias}, but single patients may differ by more than {single}"
+    return f"it was not shown that the average difference stays within {bias}"
+
+
+def _place(arm: Arm) -> str:
+    known = tables.effective(arm)
+    return tables.arm_short(arm) + (f" (effective {known})" if known != tables.MISSING else "")
+
+
+def _badges(stored: Sequence[Decision]) -> list[tuple[str, str, str | None]]:
+    """How many measurements of each method may be taken at some acceleration."""
+    made: list[tuple[str, str, str | None]] = []
+    for method in dict.fromkeys(d["method"] for d in stored):
+        mine = [d for d in stored if d["method"] == method]
+        valid = sum(d.get("claimed_up_to") is not None for d in mine)
+        made.append((tables.method_label(method), f"{valid} of {len(mine)} measurements valid when accelerated", None))
+    return made
+
+
+def _how_far(context: Context, stored: Sequence[Decision]) -> tables.Table:
+    arms = {a["arm"]: a for a in context.arms}
+    methods = list(dict.fromkeys(d["method"] for d in stored))
+    entries = {(d["phenotype"], d["method"]): d for d in stored}
+    rows = []
+    for phenotype in in_order([p for p, _ in entries]):
+        cells = [tables.text(tables.with_unit(phenotype), href=f"#plots-{phenotype}")]
+        for method in methods:
+            entry = entries.get((phenotype, method))
+            claimed = arms.get((entry or {}).get("claimed_up_to") or "")
+            word = tables.MISSING if entry is None else f"up to {_place(claimed)}" if claimed else "not shown"
+            cells.append(tables.text(word))
+        rows.append(Row(tuple(cells)))
+    caption = "Up to which acceleration may each measurement be taken from the accelerated scan?"
+    return tables.make_table(caption, ["Measurement", *(tables.method_label(m) for m in methods)], rows)
+
+
+def _summary_plot(context: Context) -> list[Block]:
+    """Every measurement on the scale of its margins, a panel an arm."""
+    rows = context.agreement("fully_sampled")
+    phenotypes = [p for p in in_order([p for p, _ in rows]) if context.margins(p)]
+    columns = [
+        {
+            "title": tables.arm_label(arm),
+            "rows": {p: rows[p, arm["arm"]] for p in phenotypes if (p, arm["arm"]) in rows},
+            "margins": {p: context.margins(p) for p in phenotypes},
+        }
+        for arm in context.arms
+    ]
+    columns = [c for c in columns if c["rows"]]
+    if not columns:
+        return []
+    key = context.pictures.add(decision_figures.margin_key(), suffix=".svg")
+    plot = context.pictures.add(decision_figures.margin_summary(columns, phenotypes=phenotypes), suffix=".svg")
+    item = {
+        "name": plot,
+        "caption": "Between −1 and 1 (shaded) a measurement is inside its margin: the thick line must lie there for the average, the "
+        "thin line for single patients.",
+        "alt": "Difference from the fully sampled scan of all measurements in units of their margins, a panel a reconstruction; "
+        "the numbers are in the grid below",
+    }
+    marks: Block = {"kind": "plot_key", "name": key, "alt": "Key to the plot: marks by verdict, lines, shaded margin"}
+    return [marks, plots_block("All measurements in one plot", [item])]

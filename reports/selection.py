@@ -1,0 +1,60 @@
+"""What does a section show where there is much, and what where there is nothing?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from reports import tables
+from reports.document import Block, Context, in_order, table_block, text_block
+from reports.figures import bias_margin
+from reports.tables import Table
+
+MOST_ROWS_IN_PDF = 60
+
+
+def primary_of(context: Context, phenotypes: Sequence[str]) -> list[str]:
+    """Those that carry the claim by the plan; all that have margins where the plan names none of them."""
+    named = context.results["plan"].get("primary") or []
+    return [p for p in in_order(phenotypes) if p in named] or context.judged(phenotypes)
+
+
+def bias_margin_text(margins: Mapping[str, Any] | None) -> str:
+    """``±3``, or ``−2 to 3`` where one direction is worse than the other; as planned, not rounded."""
+    ends = bias_margin(margins or {})
+    if ends is None:
+        return tables.MISSING
+    return (
+        tables.plus_minus(ends[1])
+        if -ends[0] == ends[1]
+        else " to ".join(f"{v:g}" for v in ends).replace("-", tables.MINUS)
+    )
+
+
+def absent_block(words: str) -> Block:
+    """The paragraph of a section that has nothing to show; a checklist then claims nothing for it."""
+    return text_block(words) | {"absent": True}
+
+
+def says_something(blocks: Sequence[Block]) -> bool:
+    """Whether a section holds more than the word that there is nothing."""
+    return any(not b.get("absent") for b in blocks)
+
+
+def long_table(
+    identifier: str, make: Callable[[Sequence[str]], Table], *, context: Context, phenotypes: Sequence[str]
+) -> list[Block]:
+    """A table of all phenotypes on the page, and where it is long only of the main ones in print.
+
+    ``make`` gets the phenotypes to show, in order.
+    """
+    whole = make(in_order(phenotypes))
+    if len(whole.rows) <= MOST_ROWS_IN_PDF:
+        return [table_block(identifier, whole)] if whole.rows else []
+    short = make(primary_of(context, phenotypes))
+    if len(short.rows) == len(whole.rows):
+        return [table_block(identifier, whole)]
+    caption = f"{short.caption}. Printed for the main measurements, {len(short.rows)} of {len(whole.rows)} rows; the page has all"
+    printed = table_block(f"{identifier}-pdf", replace(short, caption=caption), page=False)
+    return [table_block(identifier, whole, pdf=False), printed]
