@@ -72,7 +72,7 @@ def large_table(
     failed: float = 0.01,
     quality: bool = True,
 ) -> pd.DataFrame:
-    """Measurements as in measurements.parquet, with two columns of patient facts more: sex.
+    """Measurements as in measurements.parquet, with the patients' sex as one column more.
 
     Parameters
     ----------
@@ -130,9 +130,9 @@ def _reference(people: pd.DataFrame, rng: np.random.Generator) -> Values:
     n = len(people)
     table = np.array([[HEARTS[d][k] for k in range(4)] for d in people["disease"]], dtype=np.float64)
     drawn = table[:, :, 0] + table[:, :, 1] * np.clip(rng.standard_normal((n, 4)), -2.3, 2.3)
-    edv, ef = drawn[:, 0], np.clip(drawn[:, 1], 8, 82)
+    edv, ef = np.maximum(drawn[:, 0], 70.0), np.clip(drawn[:, 1], 12, 82)
     stroke = edv * ef / 100
-    rv_edv = stroke / np.clip(rng.normal(0.55, 0.05, n), 0.35, 0.7)
+    rv_edv = np.maximum(stroke / np.clip(rng.normal(0.55, 0.05, n), 0.35, 0.7), 90.0)
     field = people["field_t"].to_numpy()
     base = {
         "lv_edv_ml": edv,

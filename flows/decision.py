@@ -168,7 +168,8 @@ def _sentence(phenotype: str, method: str, levels: Sequence[Row], *, primary: bo
     rest = ""
     if above:
         names = " and ".join(level["label"] for level in above)
-        rest = f" {names} would pass alone but is not claimed: the sequence stops at the first failure."
+        verb = "is" if " and " not in names else "are"
+        rest = f" {names} would pass alone but {verb} not claimed: the sequence stops at the first failure."
     return f"{head}{start}{'; ' if start else ''}{stop['reason']}.{rest}{_failures(stop['rows'])}"
 
 

@@ -78,7 +78,7 @@ def sensitivity(
             f"{level} % interval {low} to {high} %) differ by less than {margin.limits:g} {margin.unit}"
         )
         if tipping is not None:
-            borne = f"at least all {failed}" if tipping >= failed else f"{tipping}"
+            borne = f"all {failed}" if tipping >= failed else f"{tipping}"
             statement += f"; the verdict would bear {borne} of them at that margin"
     interval = {"estimate": share.estimate, "low": share.low, "high": share.high}
     counts = {"inside": inside, "attempted": attempted, "share": interval}
