@@ -181,11 +181,11 @@ def _reml(design: _Design) -> _Components:
             best = (float(fit.fun), components(fit.x))
     if best is None or not math.isfinite(best[0]):
         raise ValueError("the restricted likelihood of the components has no maximum for these differences")
-    total = best[1].center + best[1].subject + best[1].replicate
-    kept = (
-        part if part > _NEGLIGIBLE * total else 0.0 for part in (best[1].center, best[1].subject, best[1].replicate)
-    )
-    return _Components(*kept)
+    found = best[1]
+    least = _NEGLIGIBLE * (found.center + found.subject + found.replicate)
+    center = found.center if found.center > least else 0.0
+    subject = found.subject if found.subject > least or not has_replicates else 0.0
+    return _Components(center, subject, found.replicate)
 
 
 def _deviance(design: _Design, components: _Components) -> float:

@@ -155,6 +155,18 @@ def test_replicates_that_are_the_same_have_no_variance() -> None:
     assert result.upper_limit.high == pytest.approx(once.upper_limit.high, rel=1e-6)
 
 
+def test_centers_far_apart_with_hardly_any_other_spread(rng: np.random.Generator) -> None:
+    d, center, subject = _draw(rng, [3, 4, 3], 2, (30.0, 0.0, 1e-6))
+    result = nested_limits(d, center, subject)
+    assert result.center_variance is not None
+    assert result.replicate_variance is not None
+    expected = float(np.var([d[center == c].mean() for c in range(3)], ddof=1))
+    assert result.center_variance.estimate == pytest.approx(expected, rel=1e-3)
+    assert 0.0 < result.replicate_variance.estimate < 1e-11
+    assert result.icc_center is not None
+    assert result.icc_center.estimate == pytest.approx(1.0, abs=1e-9)
+
+
 def test_subjects_of_two_centers_may_share_a_name(rng: np.random.Generator) -> None:
     d, center, subject = _draw(rng, [5, 5], 1, (0.5, 1.0, 0.0))
     shared = nested_limits(d, center, subject)
