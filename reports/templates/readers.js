@@ -25,8 +25,10 @@
         const image = new Image();
         image.src = panel.src;
         await image.decode();
-        return image;
-      })).then((images) => ({ data: data, images: images })));
+        // cut apart, because a smoothed part of a sprite takes in what lies beside it
+        return Promise.all(Array.from({ length: data.frames }, (_, f) => createImageBitmap(
+          image, f % panel.columns * panel.width, Math.floor(f / panel.columns) * panel.height, panel.width, panel.height)));
+      })).then((frames) => ({ data: data, frames: frames })));
     }
     return loaded.get(id);
   }
@@ -81,11 +83,10 @@
   function draw() {
     if (!shown) { return; }
     Array.from(byId("panels").children).forEach((canvas, i) => {
-      const panel = shown.data.panels[i], context = canvas.getContext("2d");
-      const x = frame % panel.columns * panel.width, y = Math.floor(frame / panel.columns) * panel.height;
+      const context = canvas.getContext("2d");
       context.imageSmoothingEnabled = true;
       context.imageSmoothingQuality = "high";
-      context.drawImage(shown.images[i], x, y, panel.width, panel.height, 0, 0, canvas.width, canvas.height);
+      context.drawImage(shown.frames[i][frame], 0, 0, canvas.width, canvas.height);
     });
     byId("frame").textContent = shown.data.frames > 1 ? "frame " + (frame + 1) + " of " + shown.data.frames : "";
   }
