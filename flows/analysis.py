@@ -18,6 +18,7 @@ from flows.decision import decide_ladders, decide_together
 from flows.descriptions import FIELD_DEPENDENT, FULLY_SAMPLED, IMAGE_QUALITY, OVERLAP, SCAN_KEY, TRUTH
 from flows.margins import Margins
 from flows.pairing import comparisons, pair, scans_of
+from flows.robustness import add_robustness
 from flows.subgroups import bias_profile, outliers, subgroups
 from flows.trends import trends
 from reports import tables
@@ -66,7 +67,7 @@ def analyse(
     -------
     dict
         ``schema study cohort plan arms agreement centers decision decision_together reclassification diagnosis
-        subgroups trend bias_profile outliers image_quality overlap failures`` of results.json: only str, int, float,
+        subgroups trend bias_profile outliers resampling image_quality overlap failures`` of results.json: only str, int, float,
         bool, list, dict and None (None for what could not be computed).
 
     Raises
@@ -90,6 +91,7 @@ def analyse(
     agreement, centers, averaged = _agreement(table, arms, plan)
     decisions = decide_ladders(agreement, arms, plan)
     together = decide_together(decisions, plan)
+    resampling = add_robustness(agreement, plan)
     facts = patient_facts(table, measurements, sexes)
     cohort = descriptions.cohort(table)
     if facts["sex"]:
@@ -115,6 +117,7 @@ def analyse(
         "trend": trends(agreement, arms, plan),
         "bias_profile": bias_profile(agreement, plan),
         "outliers": outliers(agreement, _scans(table), plan),
+        "resampling": resampling,
         "image_quality": descriptions.summaries(table, IMAGE_QUALITY, ["arm", "modality", "metric"], bootstrap),
         "overlap": descriptions.summaries(table, OVERLAP, ["arm", "phenotype"], bootstrap),
         "failures": descriptions.failures(table),

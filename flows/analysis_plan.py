@@ -21,6 +21,7 @@ from flows.margins import Margins, load_margins
 
 PLAN_FILE = "plan.json"
 PLAN_SCHEMA = 1
+RESAMPLES_OF_LIMITS = 10_000  # their tails need more than means do
 # facts about the freezing, not part of what is fixed
 NOT_HASHED = ("sha256", "frozen_utc", "file", "frozen_before_results")
 # <= 35 and <= 40 are impaired, >= 50 is not: the class that a cut-off itself belongs to
@@ -152,7 +153,11 @@ def plan_facts(plan: AnalysisPlan) -> dict[str, Any]:
             "lv_ef_percent": {"cut_offs": list(options.ef_cut_offs), "near": options.ef_near, "rule": CLASS_RULE}
         },
         "diagnosis": asdict(plan.diagnosis),
-        "bootstrap": {"n_resamples": options.n_resamples, "seed": options.seed},
+        "bootstrap": {
+            "n_resamples": options.n_resamples,
+            "n_resamples_of_limits": RESAMPLES_OF_LIMITS,
+            "seed": options.seed,
+        },
     }
     # through JSON once, so that tuples and numbers are what a reader of plan.json gets
     facts = json.loads(canonical(facts))

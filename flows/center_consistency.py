@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from flows.analysis_options import Statistics
 from flows.margins import Margin
 from flows.verdicts import interval_text
-from stats.centers import Center, center_mean, random_effects, summarize
+from stats.centers import Center, center_mean, leave_one_out, summarize
 
 FEWEST_TO_POOL = 3
 Row = Mapping[str, Any]
@@ -56,7 +56,7 @@ def center_consistency(
         "inside": [],
         "outside": [],
         "interval_outside": [],
-        "leave_one_out": leave_one_out(groups, options.confidence),
+        "leave_one_out": without_each(groups, options.confidence),
         "random_effects": None,
         "consistent": None,
     }
@@ -73,20 +73,16 @@ def center_consistency(
     return found | {"statement": _statement(found, margin, options)}
 
 
-def leave_one_out(groups: Sequence[Center], confidence: float) -> list[dict[str, Any]]:
+def without_each(groups: Sequence[Center], confidence: float) -> list[dict[str, Any]]:
     """The random-effects mean without each center in turn, from 4 centers on, by the variance within all of them."""
     freedom = sum(group.n - 1 for group in groups)
     squares = sum((group.n - 1) * group.sd**2 for group in groups if group.sd)
     if len(groups) <= FEWEST_TO_POOL or squares == 0.0:
         return []
-    means = np.array([group.mean for group in groups])
-    variances = np.array([squares / freedom / group.n for group in groups])
-    rows = []
-    for place, group in enumerate(groups):
-        kept = np.arange(len(groups)) != place
-        mean = random_effects(means[kept], variances[kept], confidence=confidence).estimate
-        rows.append({"center": group.name, "estimate": mean.estimate, "low": mean.low, "high": mean.high})
-    return rows
+    variances = [squares / freedom / group.n for group in groups]
+    left_out = leave_one_out([g.mean for g in groups], variances, [g.name for g in groups], confidence=confidence)
+    estimates = [(entry.name, entry.effects.estimate) for entry in left_out]
+    return [{"center": name, "estimate": e.estimate, "low": e.low, "high": e.high} for name, e in estimates]
 
 
 def objection(found: Row | None, margin: Margin, options: Statistics) -> str | None:

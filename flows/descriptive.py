@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.margins import Margin
-from stats.correlation import pearson
+from stats.association import pearson
 from stats.icc import concordance, icc
 from stats.intervals import Interval
 from stats.log_limits import percent_limits

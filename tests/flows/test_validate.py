@@ -3,6 +3,7 @@
 import csv
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from cohort.cmrxrecon import read_info, read_kspace, write_kspace
 from cohort.records import ConfigProblem
 from flows.cli import app
-from flows.config import Reconstruction, Running, Undersampling, ValidationConfig
+from flows.config import Reconstruction, Running, Statistics, Undersampling, ValidationConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 
@@ -37,6 +38,9 @@ def test_run_resume_and_recompute(simulated: Path, tmp_path: Path) -> None:
     assert summary.exit_status == 0, summary.results["failures"]
     for name in (
         "run.toml",
+        "plan.json",
+        "agreement.csv",
+        "agreement.parquet",
         "measurements.parquet",
         "results.json",
         "failures.csv",
@@ -46,6 +50,10 @@ def test_run_resume_and_recompute(simulated: Path, tmp_path: Path) -> None:
         assert (config.out / name).stat().st_size > 0, name
     record = tomllib.loads((config.out / "run.toml").read_text())
     assert record["provenance"]["weights"][0]["sha256"]
+    plan = json.loads((config.out / "plan.json").read_text())
+    assert record["provenance"]["plan_sha256"] == plan["sha256"] == summary.results["plan"]["sha256"]
+    assert plan["frozen_before_results"] is True
+    assert plan["frozen_utc"] <= record["provenance"]["started_utc"]
     table = pd.read_parquet(config.out / "measurements.parquet")
     assert set(table["method"]) == {"fully_sampled", "zero_filled", "sense", "truth"}
     quality = table[table["phenotype"] == "psnr_db"]
@@ -59,10 +67,13 @@ def test_run_resume_and_recompute(simulated: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigProblem, match="not empty"):
         validate(config)
+    with pytest.raises(ConfigProblem, match=r"fixes another plan .*: alpha differ"):
+        validate(replace(config, statistics=Statistics(alpha=0.01)), resume=True)
     stamps = {path: path.stat().st_mtime_ns for path in (config.out / "scans").rglob("*") if path.is_file()}
     again = validate(config, resume=True)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps, "a complete stage was computed again"
     assert again.results["agreement"] == summary.results["agreement"]
+    assert again.results["plan"] == plan
 
     victim = next((config.out / "scans").rglob("sense_Uniform2.nii.gz"))
     victim.write_bytes(victim.read_bytes()[:100])
