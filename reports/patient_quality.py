@@ -36,6 +36,10 @@ def quality(context: PatientContext) -> list[Block]:
     geometry = [(scan["scan"], _geometry(scan)) for scan in context.scans() if scan["geometry"]["spacing_mm"]]
     if geometry:
         blocks.append(definitions([(f"Voxels, {name}", words) for name, words in geometry]))
+    lost = [scan["scan"] for scan in context.scans() if scan["folder"] is None]
+    if lost:
+        words = "the run's folder of the scan was not found, so that voxels, checks, curves and pictures are not known"
+        blocks.append(text(f"{', '.join(lost)}: {words}."))
     for scan in context.scans():
         blocks += _checks(context, scan)
         blocks += _reliability(context, scan)
@@ -48,7 +52,7 @@ def quality(context: PatientContext) -> list[Block]:
         ]
         noted = [f"{context.label(arm)}: {note}" for arm, one in scan["arms"].items() for note in one["notes"]]
         blocks += points(f"Notes, {scan['scan']}", [*repaired, *dict.fromkeys(noted)])
-    return blocks or [text("Not known: the run's folder of scans was not found.")]
+    return blocks
 
 
 def _geometry(scan: Values) -> str:
