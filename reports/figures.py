@@ -18,6 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from reports.slim_svg import slim
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h", "d", "*")
 STYLE: dict[str, Any] = {
@@ -42,7 +44,9 @@ MARGIN_COLOR = "#D55E00"
 BIAS_MARGIN_COLOR = "#0072B2"
 MARGIN_STYLE = (0, (5, 1.5, 1, 1.5))
 PANEL_WIDTH, PANEL_HEIGHT = 1.86, 1.9  # inches
+RASTER_DPI = 160
 MANY_POINTS = 400  # beyond this the points of a panel become one picture inside the SVG
+CLOUD_ORDER = -2
 BEYOND = 0.96  # where on the half axis those triangles sit
 AXIS_IN_MARGINS = 3.0  # the difference axis ends at this many margins; points beyond sit on its edge as triangles
 
@@ -284,9 +288,9 @@ def to_svg(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a center's name in a script DejaVu lacks
         figure.savefig(
-            stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+            stream, format="svg", dpi=RASTER_DPI, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
-    return stream.getvalue()
+    return slim(stream.getvalue())
 
 
 def make_panels(
@@ -326,6 +330,12 @@ def _bland_altman_panel(
     axis: Any, row: Mapping[str, Any], *, margins: Mapping[str, Any] | None, centers: Sequence[str], half_range: float
 ) -> None:
     pairs = complete(row)
+    size = 13.0
+    if (
+        len(pairs) > MANY_POINTS
+    ):  # one picture a panel, below lines and bands; one for each center would be many times larger
+        axis.set_rasterization_zorder(CLOUD_ORDER + 0.5)
+        size = 6.0
     for index, center in enumerate(centers):
         mine = [p for p in pairs if p["center"] == center]
         inside = [p for p in mine if abs(p["test"] - p["reference"]) <= half_range]
@@ -333,10 +343,10 @@ def _bland_altman_panel(
             "color": PALETTE[index % len(PALETTE)],
             "linewidths": 0,
             "alpha": 0.85,
-            "rasterized": len(pairs) > MANY_POINTS,
+            "zorder": CLOUD_ORDER if len(pairs) > MANY_POINTS else 1,
         }
         if inside:
-            axis.scatter(*_positions(inside), s=13, marker=MARKERS[index % len(MARKERS)], **style)
+            axis.scatter(*_positions(inside), s=size, marker=MARKERS[index % len(MARKERS)], **style)
         for pair in (p for p in mine if p not in inside):
             up = pair["test"] > pair["reference"]
             x = (pair["test"] + pair["reference"]) / 2

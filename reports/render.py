@@ -28,6 +28,8 @@ TEMPLATES = HERE / "templates"
 MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".csv": "text/csv", ".json": "application/json"} | {
     ".txt": "text/plain"
 }
+PIXELS_PER_POINT = 4 / 3
+ONLY_ON_SCREEN = frozenset({"csv", "live"})
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,6 +53,7 @@ def render_html(
         lstrip_blocks=True,
     )
     environment.globals["picture"] = lambda name: data_uri(name, pictures[name])
+    environment.globals["size"] = lambda name: picture_size(pictures[name])
     environment.globals["text_file"] = lambda name, content: data_uri(name, content.encode("utf-8"))
     words = (TEMPLATES / script).read_text(encoding="utf-8")
     style = (HERE / "style.css").read_text(encoding="utf-8")
@@ -66,7 +69,10 @@ def render_pdf(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], te
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "main.typ").write_bytes((TEMPLATES / template).read_bytes())
-        data = finite(dict(document)) | {"date": date, "widths_pt": {n: svg_width_pt(c) for n, c in pictures.items()}}
+        data = printed(finite(dict(document))) | {
+            "date": date,
+            "widths_pt": {n: svg_width_pt(c) for n, c in pictures.items()},
+        }
         (root / "document.json").write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
         for name, content in pictures.items():
             (root / name).write_bytes(content)
@@ -82,10 +88,27 @@ def render_pdf(document: Mapping[str, Any], *, pictures: Mapping[str, bytes], te
     return made
 
 
+def printed(value: Any) -> Any:
+    """The document without what only a screen can use: the files of tables, and what points say."""
+    if isinstance(value, dict):
+        return {k: printed(v) for k, v in value.items() if k not in ONLY_ON_SCREEN}
+    return [printed(v) for v in value] if isinstance(value, list) else value
+
+
 def svg_width_pt(content: bytes) -> float | None:
     """Natural width of an SVG in points, so that text in plots is printed at its own size; None for other pictures."""
     found = re.search(rb'<svg [^>]*?width="([0-9.]+)pt"', content[:2000])
     return float(found.group(1)) if found else None
+
+
+def picture_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height in pixels of a page, so that room is kept for a picture that is loaded later; None if not known."""
+    found = re.search(rb'<svg [^>]*?width="([0-9.]+)pt" height="([0-9.]+)pt"', content[:2000])
+    if found:
+        return round(float(found[1]) * PIXELS_PER_POINT), round(float(found[2]) * PIXELS_PER_POINT)
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    return None
 
 
 def data_uri(name: str, content: bytes) -> str:

@@ -122,7 +122,7 @@
   });
 
   // what a point of a plot stands for: by pointer, or with the arrow keys once the plot has the focus
-  function points(stage) { // data-live: labels, names, panels; a point is "x y name value value", in 1/10000 of the picture
+  function points(stage) { // the form of data-live is told in reports/live.py
     if (!stage.points) {
       var live = JSON.parse(stage.dataset.live);
       stage.live = live;
@@ -138,7 +138,10 @@
     return stage.points;
   }
   function words(stage, point) {
-    var values = point.values.map(function (value, index) { return stage.live.labels[index] + " " + value; });
+    var shared = stage.live.shared[point.name];
+    var values = (shared ? shared.split(" ") : []).concat(point.values).map(function (value, index) {
+      return stage.live.labels[index] + " " + value.replace("-", "\u2212");
+    });
     return [stage.live.panels[point.panel].title, stage.live.names[point.name]].concat(values).filter(Boolean);
   }
   function show(stage, index) {
@@ -219,6 +222,7 @@
     root.dataset.theme = "light";
     opened = all("details:not([open])");
     opened.forEach(function (part) { part.open = true; });
+    all("img[loading]").forEach(function (image) { image.loading = "eager"; });
   });
   addEventListener("afterprint", function () {
     opened.forEach(function (part) { part.open = false; });
