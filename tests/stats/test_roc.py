@@ -170,7 +170,6 @@ def test_two_perfect_markers_are_not_proof_of_equality() -> None:
     assert "both separate perfectly" in pair.note
     few = auc_margin(np.arange(12.0), np.arange(12.0), case, positive_when="high", margin=0.05)
     assert not few.non_inferior
-    assert few.p_lower is None
     many = auc_margin(np.arange(600.0), np.arange(600.0), np.arange(600) >= 300, positive_when="high", margin=0.05)
     assert many.equivalent
 
@@ -188,22 +187,50 @@ def test_identical_markers() -> None:
     assert "no change was seen" in pair.note
 
 
-def test_margin_decides_as_its_p_values_do() -> None:
+def test_mover_by_hand() -> None:
+    first = auc(KG_LOW, CASES, positive_when="low")
+    second = auc(PROTEIN, CASES, positive_when="low")
+    # SAS/STAT, same page: standard errors .1028 and .1000, of the difference .1046
+    correlation = (0.1028216080**2 + 0.1000473756**2 - 0.1046095887**2) / (2 * 0.1028216080 * 0.1000473756)
+    down, up = second.estimate - second.low, first.high - first.estimate
+    low = second.estimate - first.estimate - math.sqrt(down**2 + up**2 - 2 * correlation * down * up)
+    result = delong(KG_LOW, PROTEIN, CASES, positive_when="low", interval="mover")
+    assert result.difference.low == pytest.approx(low)
+    assert result.p == pytest.approx(0.4561, abs=6e-5)
+    back = delong(PROTEIN, KG_LOW, CASES, positive_when="low", interval="mover")
+    assert back.difference.high == pytest.approx(-low)
+
+
+def test_margin_decides_by_its_interval() -> None:
     result = auc_margin(KG_LOW, PROTEIN, CASES, positive_when="low", margin=0.3)
-    error = 0.1046095887
-    assert result.p_lower == pytest.approx(scipy_stats.norm.sf((0.3 - 0.0779569892) / error))
-    assert result.p_upper == pytest.approx(scipy_stats.norm.sf((0.3 + 0.0779569892) / error))
-    assert result.interval.level == pytest.approx(0.9)
-    assert result.non_inferior
+    expected = delong(KG_LOW, PROTEIN, CASES, positive_when="low", confidence=0.9, interval="mover").difference
+    assert (result.interval.low, result.interval.high) == pytest.approx((expected.low, expected.high))
+    assert result.non_inferior == (expected.low > -0.3)
     assert result.equivalent
-    narrow = auc_margin(KG_LOW, PROTEIN, CASES, positive_when="low", margin=0.2)
-    assert narrow.p_lower is not None
-    assert narrow.p_lower > 0.05
-    assert not narrow.non_inferior
+    assert not auc_margin(KG_LOW, PROTEIN, CASES, positive_when="low", margin=0.2).non_inferior
     # better by more than the margin is not inferior, and not equivalent
     better = auc_margin(PROTEIN, PROTEIN - 5 * CASES, CASES, positive_when="low", margin=0.05)
     assert better.non_inferior
     assert not better.equivalent
+    # the same ranking in 12 cases is no proof for any margin, though its variance is 0
+    same = auc_margin(ALBUMIN, ALBUMIN, CASES, positive_when="low", margin=0.001)
+    assert not same.non_inferior
+    assert "no change was seen" in same.note
+
+
+def test_margin_keeps_its_level_where_areas_are_high(rng: np.random.Generator) -> None:
+    # the test measurement adds noise: its area is lower by just the margin, so every claim is wrong
+    true = [scipy_stats.norm.cdf(2.5 / math.sqrt(2 * spread)) for spread in (1.0, 1.64)]
+    claimed = plain = 0
+    for _ in range(300):
+        case = np.arange(60) < 30
+        first = rng.normal(size=60) + 2.5 * case
+        second = first + rng.normal(scale=0.8, size=60)
+        claimed += auc_margin(first, second, case, positive_when="high", margin=true[0] - true[1]).non_inferior
+        pair = delong(first, second, case, positive_when="high", confidence=0.9)
+        plain += pair.difference.low > true[1] - true[0]
+    assert claimed / 300 <= 0.07
+    assert plain > claimed
 
 
 def test_refusals() -> None:
@@ -223,5 +250,7 @@ def test_refusals() -> None:
         auc([1, 2, 3, 4], [1, 1, 0, 0], positive_when="up")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="interval must be"):
         auc([1, 2, 3, 4], [1, 1, 0, 0], positive_when="low", interval="exact")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="interval must be plain or mover"):
+        delong([1, 2, 3, 4], [1, 2, 3, 4], [1, 1, 0, 0], positive_when="low", interval="exact")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="margin must lie between"):
         auc_margin([1, 2, 3, 4], [1, 2, 3, 4], [1, 1, 0, 0], positive_when="low", margin=0.0)
