@@ -73,7 +73,8 @@ def cine(context: PatientContext) -> list[Block]:
             blocks += _stills(context, [s for s in context.images.stills if _is(s, scan, ("ED", "ES"))])
             continue
         first = mine.get(REFERENCE) or next(iter(mine.values()))
-        frames, box, window = shown_frames(first), strip_box(first), strip_window(first)
+        frames, box = shown_frames(first), strip_box(first)
+        window = strip_window(first, box)
         items = []
         for arm in context.arms:
             strip = mine.get(arm["arm"])
@@ -119,7 +120,7 @@ def _stills(context: PatientContext, found: Sequence[Still]) -> list[Block]:
             png = pictures.picture(still.sample, what=which, scale=scale, box=box, side_px=SIDE_PX)
             return context.pictures.add(png, suffix=".png")
 
-        cards = [
+        cards: list[dict[str, Any]] = [
             {"label": context.label(REFERENCE), "image": add(first, "reference"), "error": None}
             | {"alt": f"Fully sampled, {place_words}, with contours", "error_alt": ""}
         ]
