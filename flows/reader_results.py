@@ -83,6 +83,7 @@ def reader_results(kit: OpenKit, scores: Scores, *, margin: float | None = None)
         "schema": 1,
         "kit": kit.name,
         "run": kit.key["run"],
+        "simulated": list(kit.key["simulated"]),
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": dict(kit.plan)
         | {"margin": used, "margin_sealed": sealed, "confidence": CONFIDENCE, "alpha": ALPHA}

@@ -159,10 +159,20 @@ def export_kit(
         )
         for reader, order in zip(options.readers, orders, strict=True)
     }
-    key = _key(run_dir, options=options, seed=seed, series=series, missing=missing, skipped=skipped, shown=shown)
+    used = {s["scan_id"] for s in series}
+    simulated = {str(s.manifest.get("info", {}).get("Simulated") or "") for s in scans if s.label in used} - {""}
+    key = _key(
+        run_dir,
+        options=options,
+        seed=seed,
+        series=series,
+        missing=missing,
+        skipped=skipped,
+        simulated=sorted(simulated),
+        shown=shown,
+    )
     pages = _write(out, key, options=options, series=series, payloads=payloads, shown=shown)
-    n_scans = len({s["scan_id"] for s in series})
-    return Kit(out, pages, len(series), len(series) + len(twice), n_scans, skipped, missing)
+    return Kit(out, pages, len(series), len(series) + len(twice), len(used), skipped, missing)
 
 
 def kit_id(key_text: str) -> str:
@@ -213,6 +223,7 @@ def _key(
     series: Sequence[dict[str, Any]],
     missing: Sequence[dict[str, Any]],
     skipped: dict[str, str],
+    simulated: Sequence[str],
     shown: dict[str, list[Shown]],
 ) -> str:
     """Text of the key: what every code stands for, and what was decided before anyone scored."""
@@ -230,6 +241,7 @@ def _key(
         "series": list(series),
         "missing": list(missing),
         "skipped": skipped,
+        "simulated": simulated,
         "shown": {reader: [asdict(one) for one in showings] for reader, showings in shown.items()},
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -276,12 +288,12 @@ def _check_size(payloads: dict[str, str], options: KitOptions, *, n_scans: int, 
 
 def _check_names(options: KitOptions, scans: Sequence[ScanFolder]) -> None:
     """Refuse a title or a reader's name that says what the page must not."""
-    told = {str(value) for scan in scans for value in (*scan.facts.values(), scan.manifest["scan"].get("vendor", ""))}
+    told = {str(scan.manifest["scan"].get(name, "")) for scan in scans for name in ("center", "patient", "vendor")}
     for scan in scans:
         for name, entry in scan.arms.items():
             told |= {name, str(entry["method"]), str(entry["pattern"])}
     told |= {label for name, label in (METHOD_LABELS | PATTERN_LABELS).items() if name in told}
-    for word in sorted(told - {"", "none"}):
+    for word in sorted(word for word in told - {"none"} if re.search("[A-Za-z]", word) and len(word) > 1):
         flags = re.IGNORECASE if len(word) >= SHORT_NAME else 0
         for text in (options.title, *options.readers):
             if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, flags):

@@ -15,6 +15,13 @@ from reports.render import finite, parse_utc, render_html
 from reports.tables import Cell, Row, estimate, make_table, numeric, text
 
 REFERENCE = "fully_sampled"
+RESEARCH = "Research software; not for diagnosis."
+NO_BREAK = "\u00a0"
+RETROSPECTIVE = "Accelerated series were made by leaving out samples of fully sampled scans: readers saw the motion and noise of those."
+COMPARED = (
+    *("Series", "Arm", "Patients", "Difference", "Bound", "Verdict"),
+    *("Readers random", "Patients by all readers", "Missing as worst"),
+)
 VERDICTS = {"not inferior": "Not inferior", "not shown": "Not shown", "too few": "Too few"}
 
 
@@ -71,10 +78,16 @@ def _header(results: Mapping[str, Any], version: str) -> dict[str, Any]:
         "created": created.strftime("%Y-%m-%d %H:%M UTC"),
         "created_utc": results["created_utc"],
         "version": version,
-        "banners": [n for n in results["notes"] if "exploratory" in n],
-        "warnings": [*(n for n in results["notes"] if "exploratory" not in n), "Research software; not for diagnosis."],
+        "banners": [*_simulated(results), *(n for n in results["notes"] if "exploratory" in n)],
+        "warnings": [*(n for n in results["notes"] if "exploratory" not in n), RETROSPECTIVE, RESEARCH],
         "methods": [{"id": m, "label": tables.method_label(m)} for m in methods],
     }
+
+
+def _simulated(results: Mapping[str, Any]) -> list[str]:
+    """A warning where what readers saw was never acquired."""
+    how = ", ".join(results["simulated"])
+    return [f"Simulated data ({how}): these scores say nothing about patients."] if how else []
 
 
 def _section(identifier: str, title: str, audience: str, intro: str, blocks: list[Block]) -> dict[str, Any]:
@@ -130,56 +143,67 @@ def _sentence(row: Mapping[str, Any], kind: str, results: Mapping[str, Any]) -> 
 
 
 def _scores(results: Mapping[str, Any], pictures: Pictures) -> list[Block]:
-    """A table a criterion, kinds and arms below each other, and the spread of the scores."""
+    """Two tables a criterion, kinds and arms below each other, and the spread of the scores."""
     panels = []
     for criterion in results["plan"]["criteria"]:
         rows = [r for r in results["scores"] if r["criterion"] == criterion]
-        columns = ("Series", "Arm", "Scores", "Open", "Missing images", "Median (quartiles)", "Mean", "3 or better")
-        compared = ("Difference", "Bound", "Verdict", "Readers random", "Missing as worst")
-        table = make_table(
-            f"{_criterion(criterion)}: scores and differences from fully sampled",
-            (*columns, *compared),
-            [_score_row(results, r) for r in rows],
+        title = _criterion(criterion)
+        given = make_table(
+            f"{title}: scores given",
+            ("Series", "Arm", "Scores", "Open", "Missing images", "Median (quartiles)", "Mean", "3 or better"),
+            [_given_row(results, r) for r in rows],
         )
-        items = [
-            {
-                "name": pictures.add(picture, suffix=".svg"),
-                "caption": _title(kind),
-                "alt": f"{_title(kind)}: scores given",
-            }
-            for kind in _kinds(results)
-            for own in [[r for r in rows if r["kind"] == kind]]
-            for picture in [distributions(own, labels=_labels(results, own), words=reader_texts()["scale"])]
-        ]
+        compared = make_table(
+            f"{title}: differences from fully sampled",
+            COMPARED,
+            [_compared_row(results, r) for r in rows if r["arm"] != REFERENCE],
+        )
+        items = []
+        for kind in _kinds(results):
+            own = [r for r in rows if r["kind"] == kind]
+            picture = distributions(own, labels=_labels(results, own), words=reader_texts()["scale"])
+            name = pictures.add(picture, suffix=".svg")
+            items.append({"name": name, "caption": _title(kind), "alt": f"{_title(kind)}: scores given"})
         plots = plots_block("Scores given", items, folded=True)
-        panels.append((_criterion(criterion), [table_block(f"scores-{criterion}", table), plots]))
+        tables_of = [table_block(f"compared-{criterion}", compared), table_block(f"scores-{criterion}", given)]
+        panels.append((title, [*tables_of, plots]))
     return [tabs_block("criteria", "Criterion", panels)]
 
 
-def _score_row(results: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
-    """One arm's line."""
+def _given_row(results: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    """What one arm was given."""
     low, high = (tables.number(q, 1) for q in row["quartiles"])
-    median = Cell(f"{tables.number(row['median'], 1)} ({low} to {high})", row["median"])
     share = row["diagnostic_share"]
-    cells = [
+    cells = (
         text(_title(row["kind"])),
-        text(_label(results, row["arm"])),
-        numeric(row["n_scores"], 0),
-        numeric(row["n_open"], 0),
-    ]
-    cells += [numeric(row["n_missing_images"], 0), median, estimate(row["mean"], 2)]
-    cells.append(Cell(tables.MISSING if share is None else f"{100 * share:.0f} %", share))
-    if row["arm"] == REFERENCE:
-        return Row(
-            (*cells, *(text("reference") if i == 2 else text(None) for i in range(5))), _method(results, row["arm"])
-        )
-    cells += [
+        text(_unbroken(results, row["arm"])),
+        *(numeric(row[name], 0) for name in ("n_scores", "n_open", "n_missing_images")),
+        Cell(f"{tables.number(row['median'], 1)} ({low} to {high})", row["median"]),
+        estimate(row["mean"], 2),
+        Cell(tables.MISSING if share is None else f"{100 * share:.0f} %", share),
+    )
+    return Row(cells, _method(results, row["arm"]))
+
+
+def _compared_row(results: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    """How one arm stands against fully sampled."""
+    cells = (
+        text(_title(row["kind"])),
+        text(_unbroken(results, row["arm"])),
+        numeric(row["n_patients"], 0),
         estimate(row["difference"], 2, signed=True),
         numeric(row["bound"], 2, signed=True),
-        text(VERDICTS[row["verdict"]]),
-    ]
-    cells += [estimate(row[n], 2, signed=True) for n in ("difference_readers_random", "difference_missing_as_worst")]
-    return Row(tuple(cells), _method(results, row["arm"]))
+        text(VERDICTS[row["verdict"]].replace(" ", NO_BREAK)),
+        estimate(row["difference_readers_random"], 2, signed=True),
+        numeric(row["n_patients_crossed"], 0),
+        estimate(row["difference_missing_as_worst"], 2, signed=True),
+    )
+    return Row(cells, _method(results, row["arm"]))
+
+
+def _unbroken(results: Mapping[str, Any], name: str) -> str:
+    """An arm's label that stays on one line."""
+    return _label(results, name).replace(" ", NO_BREAK)
 
 
 def _tests(results: Mapping[str, Any]) -> list[Block]:

@@ -290,6 +290,7 @@ def results() -> dict[str, Any]:
         "bound": -0.223456,
         "p": 0.001,
         "readers_random_above_margin": False,
+        "n_patients_crossed": 9,
         "missing_as_worst_above_margin": None,
         "verdict": "not inferior",
         "reason": "",
@@ -306,6 +307,7 @@ def results() -> dict[str, Any]:
         "schema": 1,
         "kit": "0123456789abcdef",
         "run": evil,
+        "simulated": ["synthetic phantom"],
         "created_utc": "2026-01-02T03:04:05+00:00",
         "plan": {"margin": 0.5, "margin_sealed": 0.5, "criteria": ["overall"], "primary": "overall", "repeat": 0.2}
         | {"confidence": 0.95, "alpha": 0.025, "minimum_patients": 6, "readers": ["R1", "R2"]},
@@ -343,7 +345,10 @@ def test_the_words_of_a_verdict_hold_its_numbers() -> None:
         "9 patients; not with readers as a sample)."
     )
     assert second == "Cine, SENSE 8× k-t radial: no verdict; 2 patients."
-    assert document["header"]["banners"] == ["Verdicts are exploratory."]
+    assert document["header"]["banners"] == [
+        "Simulated data (synthetic phantom): these scores say nothing about patients.",
+        "Verdicts are exploratory.",
+    ]
     assert all(content.startswith(b"<?xml") for content in pictures.values())
 
 
