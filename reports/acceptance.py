@@ -15,7 +15,7 @@ Entry = Mapping[str, Any]
 
 
 def acceptance(context: Context) -> list[Block]:
-    """Criterion, result and outcome of every primary measurement and acceleration."""
+    """Criteria, results and outcomes of every primary measurement and acceleration."""
     rows = {k: r for k, r in context.agreement("fully_sampled").items() if context.margins(k[0])}
     if not rows:
         return [absent_block("No criterion could be judged: no measurement with margins was compared.")]
@@ -23,43 +23,46 @@ def acceptance(context: Context) -> list[Block]:
     outcomes: list[str] = []
     for phenotype in primary_of(context, [p for p, _ in rows]):
         for arm in (a for a in context.arms if (phenotype, a["arm"]) in rows):
+            row = rows[phenotype, arm["arm"]]
+            criteria = [_average(context, phenotype, row), _single(context, phenotype, row), _ladder(row)]
+            outcomes += [c[-1] for c in criteria]
             named = [tables.text(tables.with_unit(phenotype, short=True)), tables.text(tables.arm_label(arm))]
-            for criterion, result, outcome in _criteria(context, phenotype, rows[phenotype, arm["arm"]]):
-                outcomes.append(outcome)
-                cells = (*named, tables.text(criterion), tables.text(result), tables.text(outcome))
-                lines.append(Row(cells, arm["method"]))
-    counts = [(MET, "met"), (NOT_MET, "not met"), (NOT_JUDGED, "not applicable")]
-    badges = badges_block([(name, str(outcomes.count(name)), state) for name, state in counts])
-    columns = ["Measurement", "Arm", "Criterion fixed beforehand", "Result", "Outcome"]
-    return [badges, table_block("acceptance-table", tables.make_table("Criteria of acceptance", columns, lines))]
+            lines.append(Row((*named, *(tables.text(word) for c in criteria for word in c)), arm["method"]))
+    counts = [(MET, "met"), (NOT_MET, "not met"), (NOT_JUDGED, None)]
+    badges = badges_block([(f"Criteria {name}", str(outcomes.count(name)), state) for name, state in counts])
+    level = f"{100 * (1 - 2 * context.results['plan']['alpha']):g} %"
+    columns = ["Measurement", "Arm"]
+    columns += [f"Average: {level} interval of the bias inside", "Found", "Outcome"]
+    columns += [f"Single patients: outer {context.level} limits inside", "Found ", "Outcome "]
+    columns += ["Both, here and at every lower acceleration"]
+    table = tables.make_table("Criteria of acceptance, as fixed beforehand, for the main measurements", columns, lines)
+    return [badges, table_block("acceptance-table", table)]
 
 
-def _criteria(context: Context, phenotype: str, row: Entry) -> list[tuple[str, str, str]]:
-    """Criterion, result and outcome: the average, single patients, and the ladder."""
-    margins, digits = context.margins(phenotype) or {}, tables.decimals(phenotype)
-    few, tost = row.get("verdict") == "too few", row.get("tost") or {}
-    ends = [tables.number(tost.get(k), digits) for k in ("low", "high")]
-    level = 100 * (1 - 2 * (tost.get("alpha") or context.results["plan"]["alpha"]))
+def _average(context: Context, phenotype: str, row: Entry) -> tuple[str, str, str]:
+    """Criterion, result and outcome of the test of the bias."""
+    tost, digits = row.get("tost") or {}, tables.decimals(phenotype)
+    ends = " to ".join(tables.number(tost.get(k), digits) for k in ("low", "high"))
+    found = f"{ends}, p {tables.p_value(tost.get('p'))}" if tost else ""
+    return bias_margin_text(context.margins(phenotype)), found, outcome(_judged(row, tost.get("equivalent")))
+
+
+def _single(context: Context, phenotype: str, row: Entry) -> tuple[str, str, str]:
+    """Criterion, result and outcome of the limits of agreement."""
     outer = [(row.get("lower_limit") or {}).get("low"), (row.get("upper_limit") or {}).get("high")]
-    made = [
-        (
-            f"{level:g} % interval of the bias inside {bias_margin_text(margins)}",
-            f"{' to '.join(ends)}, p {tables.p_value(tost.get('p'))}" if tost else "",
-            outcome(None if few else tost.get("equivalent")),
-        ),
-        (
-            f"Outer {context.level} limits of agreement inside {tables.plus_minus(margins.get('limits'))}",
-            " to ".join(tables.number(v, digits) for v in outer) if None not in outer else "",
-            outcome(None if few else row.get("limits_within_margin")),
-        ),
-    ]
-    if row.get("claimed") is not None:
-        stands = "claimed" if row["claimed"] else "shown here, but a lower acceleration failed"
-        said = (
-            stands if row.get("verdict") == "shown" else tables.VERDICT_LABELS.get(str(row.get("verdict")), "").lower()
-        )
-        made.append(("Both, and at every lower acceleration", said, outcome(None if few else row["claimed"])))
-    return made
+    found = "" if None in outer else " to ".join(tables.number(v, tables.decimals(phenotype)) for v in outer)
+    margin = tables.plus_minus((context.margins(phenotype) or {}).get("limits"))
+    return margin, found, outcome(_judged(row, row.get("limits_within_margin")))
+
+
+def _ladder(row: Entry) -> tuple[str]:
+    """Outcome of the fixed sequence."""
+    return (outcome(_judged(row, row.get("claimed"))),)
+
+
+def _judged(row: Entry, passed: bool | None) -> bool | None:
+    """Too few pairs pass and fail nothing."""
+    return None if row.get("verdict") == "too few" else passed
 
 
 def outcome(passed: bool | None) -> str:
@@ -91,13 +94,19 @@ def _facts(context: Context, about: Mapping[str, Any]) -> list[list[str]]:
         for s in about.get("ladder") or []
     ]
     primary = [tables.symbol(p) for p in in_order(about.get("primary") or [])]
-    bootstrap = about.get("bootstrap") or {}
+    bootstrap, rules = about.get("bootstrap") or {}, about.get("rules") or {}
     items: list[tuple[str, str | None]] = [
         ("Confidence level of intervals", context.level),
         ("Level of each one-sided test (alpha)", f"{about['alpha']:g}"),
         ("Fewest pairs for a verdict", str(about.get("minimum_patients") or tables.MISSING)),
         ("Measurements that carry the claim", ", ".join(primary) or None),
         ("Accelerations in the order tested", ", ".join(steps) or None),
+        ("Verdict", rules.get("verdict")),
+        ("Ladder", rules.get("ladder")),
+        ("Centers", (about.get("centers") or {}).get("rule_text")),
+        ("Failures", rules.get("failures")),
+        *(("Classes of " + tables.symbol(p), _classes(c)) for p, c in (about.get("reclassification") or {}).items()),
+        *(("Diagnosis", _diagnosis(r)) for r in (about.get("diagnosis") or {}).get("rules") or []),
         ("Bootstrap", f"{bootstrap['n_resamples']} resamples, seed {bootstrap['seed']}" if bootstrap else None),
         ("Origin of the margins", str(about.get("margins_origin") or tables.MISSING)),
         ("Frozen (UTC)", about.get("frozen_utc")),
@@ -106,3 +115,12 @@ def _facts(context: Context, about: Mapping[str, Any]) -> list[list[str]]:
         ("Hash of the plan (SHA-256)", str(about.get("sha256") or tables.MISSING)),
     ]
     return [[term, str(words)] for term, words in items if words is not None]
+
+
+def _classes(rule: Mapping[str, Any]) -> str:
+    cut_offs = ", ".join(f"{c:g}" for c in rule["cut_offs"])
+    return f"cut-offs {cut_offs}; {rule.get('rule') or 'rule not stated'}; near means within {rule['near']:g}"
+
+
+def _diagnosis(rule: Mapping[str, Any]) -> str:
+    return f"{tables.symbol(rule['phenotype'])} for {rule['disease']}; {rule['positive_when']} values point to it"

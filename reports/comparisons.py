@@ -40,8 +40,9 @@ def verdict(context: Context) -> list[Block]:
     rows = context.agreement("fully_sampled")
     if not rows:
         return [*([said] if sentences else []), absent_block(NO_COMPARISON)]
-    grid = _grid(context, rows, context.arms, caption="Verdict for each measurement and accelerated reconstruction")
     claims = any(r.get("claimed") is not None for r in rows.values())
+    caption = "Verdict for each measurement and accelerated reconstruction"
+    grid = _grid(context, rows, context.arms, caption=caption, claims=claims)
     key = [[v, _label(v, claimed=True if claims else None), words] for v, words in context.texts["verdicts"].items()]
     if claims:
         key.insert(1, ["shown", NOT_CLAIMED, context.texts["not_claimed"]])
@@ -100,8 +101,10 @@ def _notes(context: Context, rows: Entries) -> list[str]:
     return notes
 
 
-def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *, caption: str) -> Block:
-    """The grid phenotype x arm; absent combinations stay empty."""
+def _grid(
+    context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *, caption: str, claims: bool = False
+) -> Block:
+    """The grid phenotype x arm; absent combinations stay empty. Claims are made against the fully sampled scan only."""
     groups = [
         {"method": m, "label": tables.method_label(m), "columns": [_grid_column(a) for a in group]}
         for m, group in by_method(arms)
@@ -119,7 +122,7 @@ def _grid(context: Context, rows: Entries, arms: Sequence[Mapping[str, Any]], *,
                 "note": f"margins {bias_margin_text(margins)} / {tables.plus_minus(margins['limits'])}"
                 if known
                 else "no margins",
-                "cells": [_grid_cell(rows.get((phenotype, a["arm"])), phenotype, a["method"]) for a in shown],
+                "cells": [_grid_cell(rows.get((phenotype, a["arm"])), phenotype, a["method"], claims) for a in shown],
             }
         )
     legend = (
@@ -138,7 +141,7 @@ def _grid_column(arm: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _grid_cell(row: Mapping[str, Any] | None, phenotype: str, method: str) -> dict[str, Any]:
+def _grid_cell(row: Mapping[str, Any] | None, phenotype: str, method: str, claims: bool) -> dict[str, Any]:
     if row is None:
         return {"method": method, "verdict": None}
     digits = tables.decimals(phenotype)
@@ -146,8 +149,8 @@ def _grid_cell(row: Mapping[str, Any] | None, phenotype: str, method: str) -> di
     return {
         "method": method,
         "verdict": known,
-        "claimed": row.get("claimed"),
-        "label": _label(known, claimed=row.get("claimed")),
+        "claimed": row.get("claimed") if claims else None,
+        "label": _label(known, claimed=row.get("claimed") if claims else None),
         "reason": str(row.get("reason") or ""),
         "bias": tables.interval(row.get("bias"), digits, signed=True),
         "limits": tables.limits(row, digits),

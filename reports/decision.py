@@ -11,7 +11,8 @@ from reports.selection import absent_block, bias_margin_text, primary_of
 from reports.tables import Row
 
 Decision = Mapping[str, Any]
-Arm = Mapping[str, Any]
+Level = Mapping[str, Any]
+MOST_SENTENCES = 8  # more stand folded, below the table
 FEW_CENTERS = 5  # below, the spread between centers cannot be estimated well (spec of random effects)
 
 
@@ -24,9 +25,18 @@ def decision(context: Context) -> list[Block]:
         ]
     primary = primary_of(context, [d["phenotype"] for d in stored])
     said = [plain_sentence(context, d) for p in primary for d in stored if d["phenotype"] == p]
-    words: Block = {"kind": "list", "title": "For the main measurements", "items": said, "folded": False}
-    blocks = [badges_block(_badges(stored)), words, table_block("decision-table", _how_far(context, stored))]
-    return [*blocks, *_summary_plot(context)]
+    words: Block = {
+        "kind": "list",
+        "title": f"In words ({len(said)})",
+        "items": said,
+        "folded": len(said) > MOST_SENTENCES,
+    }
+    how_far = table_block("decision-table", _how_far(context, stored))
+    together = [str(t["sentence"]) for t in context.results.get("decision_together") or []]
+    joint: Block = {"kind": "list", "title": "All main measurements together", "items": together, "folded": False}
+    badges = badges_block(_badges(stored))
+    ordered = [badges, how_far, words] if words["folded"] else [badges, words, how_far]
+    return [*ordered, *([joint] if together else []), *_summary_plot(context)]
 
 
 def limits(context: Context) -> list[Block]:
@@ -52,38 +62,62 @@ def banner(context: Context, kind: str) -> str:
 
 def plain_sentence(context: Context, entry: Decision) -> str:
     """``LV ejection fraction with CardioMM: valid up to 8× uniform. At 16× ... it was not shown that ...``."""
-    name = tables.phenotype_label(entry["phenotype"])
-    head = f"{name} with {tables.method_label(entry['method'])}: "
-    arms = {a["arm"]: a for a in context.arms}
-    claimed, stopped = (arms.get(entry.get(k) or "") for k in ("claimed_up_to", "first_not_shown"))
-    sentence = f"{head}valid up to {_place(claimed)}." if claimed else f"{head}not shown to be valid."
+    head = f"{tables.phenotype_label(entry['phenotype'])} with {tables.method_label(entry['method'])}: "
+    passed, stopped = climbed(entry)
+    if passed is None:
+        words = "not shown to be valid."
+    elif entry.get("primary", True):
+        words = f"valid up to {_place(context, passed)}."
+    else:
+        words = f"shown up to {_place(context, passed)}, but not claimed, because the plan does not name it as a main measurement."
     if stopped is None:
-        return f"{sentence} This is the highest acceleration tested." if claimed else sentence
-    row = context.agreement("fully_sampled").get((entry["phenotype"], stopped["arm"]))
-    why = _why(context, entry["phenotype"], row)
-    return f"{sentence} At {tables.arm_short(stopped)} {why}." if why else sentence
+        return f"{head}{words} This is the highest acceleration tested." if passed else f"{head}{words}"
+    why = " and ".join(dict.fromkeys(_reasons(context, entry["phenotype"], stopped)))
+    return f"{head}{words} At {_place(context, stopped, effective=False)} {why}."
 
 
-def _why(context: Context, phenotype: str, row: Mapping[str, Any] | None) -> str:
-    """In plain words, what was not shown."""
+def climbed(entry: Decision) -> tuple[Level | None, Level | None]:
+    """The highest level that was passed together with all below it, and the level that ended the climb."""
+    passed = None
+    for level in entry["levels"]:
+        if not level.get("passed", level["verdict"] == "shown"):
+            return passed, level
+        passed = level
+    return passed, None
+
+
+def _reasons(context: Context, phenotype: str, level: Level) -> list[str]:
+    """In plain words, what was not shown in the arms of a level."""
     margins = context.margins(phenotype) or {}
     unit = margins.get("unit") or tables.phenotype_unit(phenotype)
     bias, single = (
         f"{m} {unit}".strip() for m in (bias_margin_text(margins), tables.plus_minus(margins.get("limits")))
     )
-    verdict = (row or {}).get("verdict")
-    if row is None or verdict == "shown":
-        return ""
-    if verdict == "too few":
-        return f"there are too few patients to decide ({tables.counts(row)} with both values)"
-    if verdict == "bias only":
-        return f"the average is right within {bias}, but single patients may differ by more than {single}"
-    return f"it was not shown that the average difference stays within {bias}"
+    rows = context.agreement("fully_sampled")
+    said = {
+        "bias only": f"the average is right within {bias}, but single patients may differ by more than {single}",
+        "not shown": f"it was not shown that the average difference stays within {bias}",
+        "shown": "the average of all patients is right, but a center contradicts it",
+    }
+    words = []
+    for arm in level["arms"]:
+        row = rows.get((phenotype, arm)) or {"verdict": level["verdict"]}
+        if row["verdict"] == "too few":
+            words.append(f"there are too few patients to decide ({tables.counts(row)} with both values)")
+        elif row["verdict"] != "shown" or len(level["arms"]) == 1:
+            words.append(said[row["verdict"]])
+    return words or ["it was not measured"]
 
 
-def _place(arm: Arm) -> str:
-    known = tables.effective(arm)
-    return tables.arm_short(arm) + (f" (effective {known})" if known != tables.MISSING else "")
+def _place(context: Context, level: Level, *, effective: bool = True) -> str:
+    """Pattern and acceleration of a level, perhaps with the effective one."""
+    named = {a["arm"]: a for a in context.arms}
+    arms = [named[name] for name in level["arms"] if name in named]
+    if not arms:
+        return str(level.get("label") or tables.acceleration(level["acceleration"]))
+    known = [tables.effective(a) for a in arms] if effective else []
+    added = [f" (effective {k})" if k != tables.MISSING else "" for k in known] or [""] * len(arms)
+    return " and ".join(tables.arm_short(a) + e for a, e in zip(arms, added, strict=True))
 
 
 def _badges(stored: Sequence[Decision]) -> list[tuple[str, str, str | None]]:
@@ -97,20 +131,24 @@ def _badges(stored: Sequence[Decision]) -> list[tuple[str, str, str | None]]:
 
 
 def _how_far(context: Context, stored: Sequence[Decision]) -> tables.Table:
-    arms = {a["arm"]: a for a in context.arms}
     methods = list(dict.fromkeys(d["method"] for d in stored))
     entries = {(d["phenotype"], d["method"]): d for d in stored}
     rows = []
     for phenotype in in_order([p for p, _ in entries]):
         cells = [tables.text(tables.with_unit(phenotype), href=f"#plots-{phenotype}")]
-        for method in methods:
-            entry = entries.get((phenotype, method))
-            claimed = arms.get((entry or {}).get("claimed_up_to") or "")
-            word = tables.MISSING if entry is None else f"up to {_place(claimed)}" if claimed else "not shown"
-            cells.append(tables.text(word))
+        cells += [tables.text(_cell(context, entries.get((phenotype, m)))) for m in methods]
         rows.append(Row(tuple(cells)))
     caption = "Up to which acceleration may each measurement be taken from the accelerated scan?"
     return tables.make_table(caption, ["Measurement", *(tables.method_label(m) for m in methods)], rows)
+
+
+def _cell(context: Context, entry: Decision | None) -> str:
+    if entry is None:
+        return tables.MISSING
+    passed, _ = climbed(entry)
+    if passed is None:
+        return "not shown"
+    return f"up to {_place(context, passed)}" + ("" if entry.get("primary", True) else ", not claimed")
 
 
 def _summary_plot(context: Context) -> list[Block]:

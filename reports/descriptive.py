@@ -36,6 +36,7 @@ SPREAD = (
     "Within margin of individuals (%)",
     "Exact agreement test p",
 )
+ROBUSTNESS = ("Bias", "Lower limit", "Upper limit", "Within margin (%)", "Largest Monte Carlo error of an end")
 
 
 def descriptive_blocks(context: Context, rows: Entries) -> list[Block]:
@@ -51,7 +52,20 @@ def descriptive_blocks(context: Context, rows: Entries) -> list[Block]:
         title = f"{caption}, with {context.level} intervals"
         table = partial(_table, context, rows, title, columns, make)
         blocks += long_table(identifier, table, context=context, phenotypes=phenotypes)
-    return blocks
+    return [*blocks, *_robustness_blocks(context, rows)]
+
+
+def _robustness_blocks(context: Context, rows: Entries) -> list[Block]:
+    """Bias and limits again, from draws of the patients, without any assumption on the distribution."""
+    if not any(r.get("robustness") for r in rows.values()):
+        return []
+    about = context.results.get("resampling") or {}
+    title = (
+        f"Bias and limits by bootstrap ({about.get('scheme') or 'scheme not stated'}), with {context.level} intervals"
+    )
+    table = partial(_table, context, rows, title, ROBUSTNESS, _robustness)
+    blocks = long_table("robustness-table", table, context=context, phenotypes=[p for p, _ in rows])
+    return [*blocks, *(text_block(f"{str(n)[:1].upper()}{str(n)[1:]}.") for n in about.get("notes") or [])]
 
 
 def _table(
@@ -97,6 +111,19 @@ def percent(share: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if share is None:
         return None
     return {k: None if share.get(k) is None else 100 * share[k] for k in ("estimate", "low", "high")}
+
+
+def _robustness(_: Mapping[str, Any], row: Mapping[str, Any], digits: int) -> list[Cell]:
+    found = row.get("robustness") or {}
+    error = [(found.get(k) or {}).get(e) for k in ("lower_limit", "upper_limit") for e in ("low_error", "high_error")]
+    known = [e for e in error if e is not None]
+    return [
+        tables.estimate(found.get("bias"), digits, signed=True),
+        tables.estimate(found.get("lower_limit"), digits),
+        tables.estimate(found.get("upper_limit"), digits),
+        tables.estimate(percent(found.get("within_share")), 0),
+        tables.numeric(max(known) if known else None, digits + 1),
+    ]
 
 
 def _either(value: Any, digits: int) -> Cell:

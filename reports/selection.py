@@ -20,6 +20,14 @@ def primary_of(context: Context, phenotypes: Sequence[str]) -> list[str]:
     return [p for p in in_order(phenotypes) if p in named] or context.judged(phenotypes)
 
 
+def printed_of(context: Context, phenotypes: Sequence[str]) -> list[str]:
+    """Those whose rows of a long table are printed: what the plan states as primary, else the usual main measurements."""
+    if context.results["plan"].get("primary_stated", bool(context.results["plan"].get("primary"))):
+        return primary_of(context, phenotypes)
+    usual = [p for p in primary_of(context, phenotypes) if p in (context.texts.get("pdf_plots") or [])]
+    return usual or primary_of(context, phenotypes)
+
+
 def bias_margin_text(margins: Mapping[str, Any] | None) -> str:
     """``±3``, or ``−2 to 3`` where one direction is worse than the other; as planned, not rounded."""
     ends = bias_margin(margins or {})
@@ -52,7 +60,7 @@ def long_table(
     whole = make(in_order(phenotypes))
     if len(whole.rows) <= MOST_ROWS_IN_PDF:
         return [table_block(identifier, whole)] if whole.rows else []
-    short = make(primary_of(context, phenotypes))
+    short = make(printed_of(context, phenotypes))
     if len(short.rows) == len(whole.rows):
         return [table_block(identifier, whole)]
     caption = f"{short.caption}. Printed for the main measurements, {len(short.rows)} of {len(whole.rows)} rows; the page has all"

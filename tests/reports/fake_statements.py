@@ -20,7 +20,7 @@ def add_statements(results: dict[str, Any]) -> dict[str, Any]:
     rows = [r for r in results["agreement"] if r["against"] == "fully_sampled"]
     margins = results["plan"]["margins"]
     for row in results["agreement"]:
-        row |= described(row, margins.get(row["phenotype"]))
+        row |= described(row, margins.get(row["phenotype"])) | {"claimed": False}
     results |= {"schema": 2, "decision": decisions(rows, accelerated, margins)}
     steps = list(dict.fromkeys((a["pattern"], a["acceleration"]) for a in accelerated.values()))
     results["plan"] |= {
@@ -92,7 +92,6 @@ def decisions(rows: Iterable[Row], arms: Mapping[str, Row], margins: Mapping[str
     """The ladder of each phenotype and method; sets ``claimed`` in the rows."""
     ladders: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        row["claimed"] = False
         if row["phenotype"] in margins:
             ladders.setdefault((row["phenotype"], arms[row["arm"]]["method"]), []).append(row)
     made = []
