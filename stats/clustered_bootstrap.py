@@ -119,7 +119,7 @@ def bootstrap_agreement(
     if method not in ("percentile", "bca"):
         raise ValueError(f"method must be percentile or bca, got {method!r}")
     names, home = np.unique(np.asarray(centers).astype(str), return_inverse=True)
-    chosen, notes = _scheme(scheme, names.size)
+    chosen, notes = chosen_scheme(scheme, names.size)
     counts = draw_counts(home, n_resamples, scheme=chosen, rng=rng)
     columns: list[ColumnAgreement | None] = []
     block = max(1, CHUNK_VALUES // n_resamples)
@@ -262,7 +262,8 @@ def _accelerations(
     return np.where(noise > floor, cubes / (6 * np.where(noise > floor, noise, 1.0) ** 1.5), 0.0)
 
 
-def _scheme(scheme: Scheme | None, k: int) -> tuple[Scheme, list[str]]:
+def chosen_scheme(scheme: Scheme | None, k: int) -> tuple[Scheme, list[str]]:
+    """The scheme for k centers, the one asked for or by default, and what a reader must know of it."""
     if scheme is None:
         if k >= CENTERS_TO_RESAMPLE:
             return "centers then patients", []
