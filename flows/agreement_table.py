@@ -21,7 +21,11 @@ def agreement_table(results: Mapping[str, Any]) -> pd.DataFrame:
         arm = arms.get(row["arm"], {})
         head = {key: row[key] for key in ("phenotype", "arm", "against")} | {key: arm.get(key) for key in ARM_KEYS}
         rows.append(head | {key: value for key, value in _flat(row) if key not in head})
-    return pd.DataFrame(rows).convert_dtypes()
+    table = pd.DataFrame(rows).convert_dtypes()
+    # a group that could not be computed is one empty value; its parts are empty already
+    groups = {name.rpartition(".")[0] for name in table.columns if "." in name}
+    groups |= {group.partition(".")[0] for group in groups}
+    return table.drop(columns=[name for name in table.columns if name in groups])
 
 
 def write_agreement(folder: Path, results: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ def test_the_table_is_the_results(tmp_path: Path) -> None:
         assert (line["verdict"], line["claimed"]) == (row["verdict"], row["claimed"])
         assert line["acceleration"] in (4, 8)
         assert line["center_consistency.inside"] == " ".join(row["center_consistency"]["inside"])
+    assert not {"tost", "icc", "sensitivity", "descriptive.pearson"} & set(table.columns)
     lines = pd.read_csv(tmp_path / "agreement.csv")
     assert list(lines.columns) == list(table.columns)
     np.testing.assert_array_equal(lines["upper_limit.high"], table["upper_limit.high"].astype(float))

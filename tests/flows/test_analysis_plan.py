@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
 from flows.analysis_options import Statistics
 from flows.analysis_plan import PLAN_FILE, AnalysisPlan, Rung, freeze, plan_facts, plan_of, read_plan, rungs_of
-from flows.config import Reconstruction, Undersampling, ValidationConfig
+from flows.cli import app
+from flows.config import Reconstruction, Undersampling, ValidationConfig, load_config
 from flows.diagnosis_rules import load_diagnosis
 from flows.margins import Margin, Margins, load_margins
 
@@ -101,6 +103,20 @@ def test_a_plan_made_beforehand_binds_the_run(tmp_path: Path) -> None:
     assert plan_facts(plan_of(bound)) == plan_facts(plan_of(config))
     with pytest.raises(ConfigProblem, match="fixes another plan"):
         plan_of(replace(bound, reconstruction=Reconstruction(methods=("cardiomm",))))
+
+
+def test_the_command_writes_what_a_run_would_freeze(tmp_path: Path) -> None:
+    study, out = tmp_path / "study.toml", tmp_path / "plan"
+    study.write_text('[study]\nname = "a"\ncohort = "c"\nout = "r"\n')
+    done = CliRunner().invoke(app, ["plan", str(study), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    frozen = read_plan(out / PLAN_FILE)
+    assert frozen["sha256"] == plan_facts(plan_of(load_config(study)))["sha256"]
+    assert frozen["sha256"] in done.output
+    again = CliRunner().invoke(app, ["plan", str(study), "--out", str(out)])
+    assert (again.exit_code, read_plan(out / PLAN_FILE)) == (0, frozen)
+    file = CliRunner().invoke(app, ["plan", str(study), "--out", str(study)])
+    assert isinstance(file.exception, ConfigProblem)
 
 
 def test_refusals(tmp_path: Path) -> None:
