@@ -32,7 +32,7 @@ def curves(context: PatientContext) -> list[Block]:
     """Volumes (and strain where it was measured) of every reconstruction, fully sampled in black."""
     blocks: list[Block] = []
     for scan in context.scans():
-        panels = []
+        panels: list[dict[str, Any]] = []
         for key, title, unit in CURVES:
             drawn = [
                 {"label": context.label(arm["arm"]), "values": values, "reference": arm["arm"] == REFERENCE}
