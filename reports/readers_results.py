@@ -61,7 +61,8 @@ INTRO_TESTS = (
 )
 INTRO_AGREEMENT = (
     "Between readers: first showings. Within a reader: series that were shown twice. Kappa has quadratic weights and falls where nearly all scores "
-    "are equal; Gwet's AC2 does not; Krippendorff's alpha (ordinal) allows for open scores. 1 is perfect, 0 is chance."
+    "are equal; Gwet's AC2 does not; Krippendorff's alpha (ordinal) allows for open scores. 1 is perfect, 0 is chance. Intervals take series as independent, which those of one patient are not: "
+    "they are rather too narrow."
 )
 INTRO_READERS = "What was handed in, with the hash of each file, and what was decided before anyone scored."
 
