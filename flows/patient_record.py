@@ -42,17 +42,20 @@ class Run:
 
     def __init__(self, folder: Path, results: Mapping[str, Any], table: pd.DataFrame) -> None:
         self.folder, self.results = folder, results
-        table = table.assign(arm=arm_names(table), center=table["center"].astype(str))
-        self.rows = dict(list(table.assign(patient=table["patient"].astype(str)).groupby(["center", "patient"])))
+        table = table.assign(arm=arm_names(table))
+        self.rows = by_patient(table)
         segments = folder / SEGMENT_FILE
-        self.segments = pd.read_parquet(segments) if segments.is_file() else None
+        self.segments = by_patient(pd.read_parquet(segments)) if segments.is_file() else {}
         self.folders = scan_folders(folder)
+        failed = {(str(f["center"]), str(f["patient"])) for f in results.get("failures") or []}
+        #: every patient of the table, and those all of whose scans failed
+        self.patients: list[Patient] = sorted({*self.rows, *(key for key in failed if all(key))})
 
-    @property
-    def patients(self) -> list[Patient]:
-        """Every patient of the table, and those all of whose scans failed."""
-        failed = {(str(f["center"]), str(f["patient"])) for f in self.results.get("failures") or []}
-        return sorted({*self.rows, *(key for key in failed if all(key))})
+
+def by_patient(table: pd.DataFrame) -> dict[Patient, pd.DataFrame]:
+    """The rows of each (center, patient)."""
+    named = table.assign(center=table["center"].astype(str), patient=table["patient"].astype(str))
+    return {(str(key[0]), str(key[1])): part for key, part in named.groupby(["center", "patient"], sort=False)}
 
 
 def scan_folders(run: Path) -> dict[Patient, list[Path]]:
@@ -139,7 +142,7 @@ def scan_record(run: Run, rows: pd.DataFrame, folder: Path | None) -> dict[str, 
         "scanner": "",
         "folder": None if folder is None else folder.relative_to(run.folder).as_posix(),
         "values": values_of(rows, run.results),
-        "segments": segments_of(run.segments, rows),
+        "segments": segments_of(run.segments.get((str(first["center"]), str(first["patient"]))), str(first["scan"])),
     }
     manifests = {name: manifest(folder, name) for name in ("reconstruction", "segmentation", "measurements")}
     made |= described(manifests["reconstruction"])
@@ -157,7 +160,7 @@ def values_of(rows: pd.DataFrame, results: Mapping[str, Any]) -> list[dict[str, 
     order = {name: place for place, name in enumerate(VOCABULARY)}
     found = []
     for phenotype, part in rows.groupby("phenotype", sort=False):
-        by_arm: dict[str, dict[str, Any]] = {str(row["arm"]): dict(row) for row in part.to_dict("records")}  # type: ignore[misc]
+        by_arm: dict[str, Mapping[Any, Any]] = {str(row["arm"]): row for row in part.to_dict("records")}
         reference = value_of(by_arm.get(FULLY_SAMPLED))
         margin = margins.get(phenotype)
         cells = {arm: cell(row, reference, margin) for arm, row in by_arm.items() if arm != TRUTH}
@@ -257,17 +260,10 @@ def arm_record(arm: str, rows: pd.DataFrame, manifests: Mapping[str, Mapping[str
     }
 
 
-def segments_of(table: pd.DataFrame | None, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each quantity and arm the values by AHA segment, and their differences from fully sampled."""
-    if table is None or table.empty:
-        return []
-    first = rows.iloc[0]
-    mine = table[
-        (table["center"].astype(str) == first["center"])
-        & (table["patient"].astype(str) == first["patient"])
-        & (table["scan"] == first["scan"])
-    ]
-    if mine.empty:
+def segments_of(table: pd.DataFrame | None, scan: str) -> list[dict[str, Any]]:
+    """For each quantity and arm of a patient's scan the values by AHA segment, and their differences from fully sampled."""
+    mine = None if table is None else table[table["scan"] == scan]
+    if mine is None or mine.empty:
         return []
     found = []
     mine = mine.assign(arm=arm_names(mine))
@@ -311,9 +307,9 @@ def summary(arm: str, scans: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def failures_of(results: Mapping[str, Any], patient: Patient) -> list[dict[str, Any]]:
     """The run's failures of this patient."""
-    keys = ("scan", "stage", "arm", "phenotype", "reason")
     return [
-        {key: failure.get(key) or "" for key in keys}
+        {key: str(failure.get(key) or "") for key in ("scan", "stage", "reason")}
+        | {"n_measurements": failure.get("n_measurements")}
         for failure in results.get("failures") or []
         if (str(failure.get("center")), str(failure.get("patient"))) == patient
     ]

@@ -45,8 +45,8 @@ class PatientFiles:
 
 
 def file_stem(center: str, patient: str) -> str:
-    """``CENTER_PATIENT``, with whatever is no letter, digit, dot or dash replaced: the name of a patient's files."""
-    return re.sub(r"[^\w.-]", "_", f"{center}_{patient}").lstrip(".") or "_"
+    """``CENTER_PATIENT``: the name of a patient's files, without what would lead out of their folder."""
+    return re.sub(r"[/\\:\x00-\x1f]", "_", f"{center}_{patient}").lstrip(".") or "_"
 
 
 def write_patient_report(folder: Path, record: Mapping[str, Any], images: Images) -> PatientFiles:

@@ -114,21 +114,22 @@ def failures(context: PatientContext) -> list[Block]:
     found = context.record["failures"]
     if not found:
         return [text("None: everything that was planned for this patient was measured.")]
-    keys = ("scan", "stage", "arm", "phenotype", "reason")
     rows = [
         [
-            tables.text(
-                context.label(f[key]) if key == "arm" and f[key] else _name(f[key]) if key == "phenotype" else f[key]
-            )
-            for key in keys
+            tables.text(one["scan"]),
+            tables.text(_stage(context, one["stage"])),
+            tables.numeric(one["n_measurements"], 0),
+            tables.text(one["reason"]),
         ]
-        for f in found
+        for one in found
     ]
-    return [table(f"{len(found)} failures", ["Scan", "Stage", "Reconstruction", "Measurement", "Reason"], rows)]
+    return [table(f"{len(found)} failures", ["Scan", "Where", "Values lost", "Reason"], rows)]
 
 
-def _name(phenotype: str) -> str:
-    return ", ".join(tables.symbol(name.strip()) for name in phenotype.split(",")) if phenotype else ""
+def _stage(context: PatientContext, stage: str) -> str:
+    """The stage, with the reconstruction's name for readers where it names one."""
+    what, _, arm = stage.partition(", ")
+    return f"{what}, {context.label(arm)}" if arm else stage
 
 
 def reporting_items(context: PatientContext) -> list[Block]:

@@ -175,7 +175,7 @@ def write_run(folder: Path) -> Path:
             {"arm": name, "method": m, "pattern": p, "acceleration": a} for name, (m, p, a) in zip(NAMES, ARMS, strict=True)
         ],
         "failures": [
-            {"center": "Center001", "patient": "P001", "scan": "cine_sax", "stage": "measure", "arm": NAMES[2], "reason": MARKUP},
+            {"center": "Center001", "patient": "P001", "scan": "cine_sax", "stage": f"measurement, {NAMES[2]}", "n_measurements": 7, "reason": MARKUP},
             {"center": "Center002", "patient": "P009", "scan": "cine_sax", "stage": "read", "reason": "truncated: 1024 bytes"},
         ],
         "provenance": PROVENANCE,
@@ -349,6 +349,7 @@ def test_the_page_says_what_it_is(page: Page) -> None:
     assert "1 of 2 checks pass in every reconstruction" in words
     assert "Date of birth, age not recorded" in words
     assert "Siemens Vida, 3 T" in words
+    assert "measurement, CardioMM 8× k-t radial" in words
 
 
 def test_the_pdf_has_the_numbers_and_the_statement_on_every_page(written: PatientReport) -> None:
