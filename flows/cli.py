@@ -5,7 +5,7 @@ import sys
 import typer
 
 from cohort.records import CardioValError
-from flows import commands_patient, commands_plan, commands_readers, commands_run, commands_train
+from flows import commands_agreement, commands_patient, commands_plan, commands_readers, commands_run, commands_train
 from flows.terminal import BAD_CALL, console
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.add_typer(commands_run.app)
 app.add_typer(commands_plan.app)
+app.add_typer(commands_agreement.app)
 app.add_typer(commands_patient.app)
 app.add_typer(commands_train.app, name="train")
 app.add_typer(commands_readers.app, name="readers")

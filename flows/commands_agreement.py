@@ -1,0 +1,94 @@
+"""`cardioval agree, export, pool, compare`: agreement without images, over centers, and between two runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.terminal import console
+
+app = typer.Typer()
+
+Column = "Name of the column; default: the one whose name says so."
+
+
+@app.command()
+def agree(
+    table: Annotated[
+        Path, typer.Argument(help="CSV, TSV or Parquet: a row a reading, or a column a method; see docs/agree.md.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("agreement"),
+    reference: Annotated[str, typer.Option(help="The method others are compared with; default: the first.")] = "",
+    test: Annotated[
+        list[str] | None, typer.Option(help="A method to compare; repeat the option. Default: all others.")
+    ] = None,
+    margins: Annotated[
+        Path | None, typer.Option(help="TOML of the margins; without it the study describes and shows nothing.")
+    ] = None,
+    truth: Annotated[
+        str, typer.Option(help="constant or varying: does what is measured stay the same between replicates?")
+    ] = "",
+    subject: Annotated[str, typer.Option(help=Column)] = "",
+    method: Annotated[str, typer.Option(help=Column)] = "",
+    value: Annotated[str, typer.Option(help=Column)] = "",
+    center: Annotated[str, typer.Option(help=Column)] = "",
+    replicate: Annotated[str, typer.Option(help=Column)] = "",
+    measurement: Annotated[str, typer.Option(help=Column)] = "",
+    condition: Annotated[str, typer.Option(help=Column)] = "",
+    unit_column: Annotated[str, typer.Option(help=Column)] = "",
+    unit: Annotated[str, typer.Option(help="Unit of all values, where no column says it.")] = "",
+    replicate_rows: Annotated[
+        bool, typer.Option("--replicate-rows", help="Several rows of a subject and method are replicates.")
+    ] = False,
+    error_ratio: Annotated[
+        float | None,
+        typer.Option(
+            help="For Deming: variance of the test's errors over the reference's. Default: replicates, else 1."
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of all intervals.")] = 0.95,
+    alpha: Annotated[float, typer.Option(help="Of each one-sided test.")] = 0.05,
+    minimum: Annotated[int, typer.Option(help="Fewest subjects for a verdict.")] = 6,
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+) -> None:
+    """Compare methods or readers by a table of their values: verdicts, plots and a report, without any image."""
+    from flows.agree import agree as run
+    from flows.agree_plan import AgreementOptions
+    from flows.agree_table import TableOptions
+
+    options = AgreementOptions(
+        table=TableOptions(
+            subject=subject,
+            method=method,
+            value=value,
+            center=center,
+            replicate=replicate,
+            measurement=measurement,
+            condition=condition,
+            unit=unit_column,
+            replicate_rows=replicate_rows,
+            unit_of_all=unit,
+        ),
+        reference=reference,
+        tests=tuple(test or ()),
+        margins=margins,
+        truth=truth,  # type: ignore[arg-type]
+        error_ratio=error_ratio,
+        confidence=confidence,
+        alpha=alpha,
+        minimum=minimum,
+        title=title,
+    )
+    results = run(table, out, options)
+    said(results["study"])
+    console.print(f"report: {out / 'report' / 'index.html'}", soft_wrap=True)
+
+
+def said(study: Any) -> None:
+    """Sentences of a study on the terminal, and what to read with them."""
+    from rich.console import Console
+
+    for sentence in study["verdict_sentences"]:
+        Console().print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
+    for note in study["notes"]:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
