@@ -109,7 +109,6 @@ def _consistency_table(context: Context, pooled: Entries, phenotypes: Sequence[s
             Cell(f"{len(inside)} of {judged}", len(inside)),
             tables.text(", ".join(map(str, beyond)) or "none"),
             tables.text(", ".join(map(str, found.get("interval_outside") or [])) or "none"),
-            tables.text(found.get("statement")),
         )
         lines.append(Row(cells, arm["method"]))
     columns = [
@@ -118,8 +117,7 @@ def _consistency_table(context: Context, pooled: Entries, phenotypes: Sequence[s
         "Centers judged",
         "Bias inside",
         "Bias outside in",
-        "Interval reaches outside in",
-        "In words",
+        "Whole interval outside in",
     ]
     return tables.make_table("Consistency of the centers with the margin of the bias", columns, lines)
 

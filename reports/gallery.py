@@ -16,6 +16,7 @@ SIDES_PX = (
     (280, 170),
 )  # up to so many arms shown: longer side of a picture; keeps the page under 8 MB
 SMALLEST_SIDE_PX = 120
+MOST_NAMED = 12  # files that could not be read
 KINDS = {"T1": "T1 map", "T2": "T2 map"}
 
 
@@ -67,7 +68,9 @@ def gallery_blocks(results: Mapping[str, Any], *, run_dir: Path, add: AddPicture
             anchored.add(anchor)
             blocks.append(block)
     if unread:
-        blocks.append({"kind": "text", "text": "Pictures that could not be read: " + "; ".join(unread) + "."})
+        more = f"; and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
+        named = "; ".join(unread[:MOST_NAMED]) + more
+        blocks.append({"kind": "text", "text": f"Pictures that could not be read: {named}."})
     return blocks
 
 

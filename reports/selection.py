@@ -12,20 +12,13 @@ from reports.figures import bias_margin
 from reports.tables import Table
 
 MOST_ROWS_IN_PDF = 60
+MOST_ROWS_OF_PRIMARY_IN_PDF = 150
 
 
 def primary_of(context: Context, phenotypes: Sequence[str]) -> list[str]:
     """Those that carry the claim by the plan; all that have margins where the plan names none of them."""
     named = context.results["plan"].get("primary") or []
     return [p for p in in_order(phenotypes) if p in named] or context.judged(phenotypes)
-
-
-def printed_of(context: Context, phenotypes: Sequence[str]) -> list[str]:
-    """Those whose rows of a long table are printed: what the plan states as primary, else the usual main measurements."""
-    if context.results["plan"].get("primary_stated", bool(context.results["plan"].get("primary"))):
-        return primary_of(context, phenotypes)
-    usual = [p for p in primary_of(context, phenotypes) if p in (context.texts.get("pdf_plots") or [])]
-    return usual or primary_of(context, phenotypes)
 
 
 def bias_margin_text(margins: Mapping[str, Any] | None) -> str:
@@ -60,9 +53,25 @@ def long_table(
     whole = make(in_order(phenotypes))
     if len(whole.rows) <= MOST_ROWS_IN_PDF:
         return [table_block(identifier, whole)] if whole.rows else []
-    short = make(printed_of(context, phenotypes))
+    short = _printed(make, context, phenotypes)
     if len(short.rows) == len(whole.rows):
         return [table_block(identifier, whole)]
-    caption = f"{short.caption}. Printed for the main measurements, {len(short.rows)} of {len(whole.rows)} rows; the page has all"
+    caption = (
+        f"{short.caption}. Printed: {len(short.rows)} of {len(whole.rows)} rows, of main measurements; the page has all"
+    )
     printed = table_block(f"{identifier}-pdf", replace(short, caption=caption), page=False)
     return [table_block(identifier, whole, pdf=False), printed]
+
+
+def _printed(make: Callable[[Sequence[str]], Table], context: Context, phenotypes: Sequence[str]) -> Table:
+    """Rows of what the plan states as primary, or of the usual main measurements, of so many as print well."""
+    about, texts = context.results["plan"], context.texts
+    primary = primary_of(context, phenotypes)
+    if about.get("primary_stated", bool(about.get("primary"))):
+        stated = make(primary)
+        if len(stated.rows) <= MOST_ROWS_OF_PRIMARY_IN_PDF:
+            return stated
+    usual = make([p for p in primary if p in (texts.get("pdf_plots") or [])])
+    few = make([p for p in primary if p in (texts.get("pdf_forest") or [])])
+    fitting = [t for t in (usual, few) if 0 < len(t.rows) <= MOST_ROWS_IN_PDF]
+    return fitting[0] if fitting else few if few.rows else make(primary[:1])
