@@ -67,6 +67,7 @@ class Visit:
             self.context.add_init_script(script)
         self.problems: list[str] = []
         self.page = self.context.new_page()
+        self.page.on("dialog", lambda dialog: dialog.accept())  # "leave the page?", where scores are not saved
         self.page.on("console", lambda message: self.problems.append(message.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on(
@@ -171,7 +172,7 @@ def test_keys_score_move_and_play(browser: Any, path: Path) -> None:
 def test_space_stops_the_loop_and_arrows_step_through_it(browser: Any, path: Path) -> None:
     visit = Visit(browser, path)
     visit.press("Enter")
-    visit.page.wait_for_function("document.getElementById('frame').textContent !== 'frame 1 of 4'")
+    sync_api.expect(visit.page.locator("#frame")).not_to_have_text("frame 1 of 4")
     visit.press(" ")
     assert visit.text("#play") == "Play"
     grays = set()
@@ -237,7 +238,7 @@ def test_the_page_works_where_the_browser_keeps_nothing_and_loads_what_was_saved
     assert again.chosen() == ["3", "4"]
     file.write_text(file.read_text(encoding="utf-8").replace("0123456789abcdef", "fedcba9876543210"), encoding="utf-8")
     again.page.set_input_files("#load", str(file))
-    again.page.wait_for_function("document.getElementById('kept').textContent.startsWith('Not loaded')")
+    sync_api.expect(again.page.locator("#kept")).to_contain_text("Not loaded")
     assert visit.problems == again.problems == []
 
 
