@@ -1,6 +1,7 @@
 """What does a table of readings say about the agreement of two methods or readers, without any image?"""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -107,7 +108,7 @@ def agreement_results(readings: Readings, plan: AnalysisPlan, options: Agreement
         regression(one, truth=options.truth, error_ratio=options.error_ratio, confidence=confidence)
         for one in comparisons
     ]
-    decision = [_decision(row, plan) for row in agreement]
+    decision = [decision_of(row, plan) for row in agreement]
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "agreement",
@@ -175,6 +176,9 @@ def _compared(one: Comparison, plan: AnalysisPlan, options: AgreementOptions) ->
     against = objection(row["center_consistency"], margin, plan.options) if margin else None
     row["claimed"] = row["verdict"] == "shown" and against is None
     row["objection"] = against
+    failed = Counter(center for center, _, _ in one.failures)
+    for entry in centers:
+        entry |= {"attempted": entry["n"] + failed[entry["center"]], "failed": failed[entry["center"]]}
     return head | row, [head | entry for entry in centers]
 
 
@@ -213,7 +217,7 @@ def _inside(limits: Row, margin: Margin | None) -> bool | None:
     return bool(-margin.limits < limits["lower_limit"]["low"] and limits["upper_limit"]["high"] < margin.limits)
 
 
-def _decision(row: Row, plan: AnalysisPlan) -> Row:
+def decision_of(row: Row, plan: AnalysisPlan) -> Row:
     """What may be said of one comparison, in words."""
     name, arm, against = _symbol(row["phenotype"]), row["arm"], row["against"]
     margin = plan.margins.by_phenotype.get(row["phenotype"])

@@ -92,3 +92,36 @@ def said(study: Any) -> None:
         Console().print(f"- {sentence}", markup=False, highlight=False, soft_wrap=True)
     for note in study["notes"]:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run, of validate or agree.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    minimum: Annotated[int, typer.Option(help="Fewest patients of a cell; smaller ones are withheld.")] = 10,
+) -> None:
+    """Write what other centers may see of a run: numbers, means and variances, counts and hashes; no patient."""
+    from flows.export import write_export
+
+    content = write_export(run_dir, out, minimum=minimum)
+    withheld = sum(bool(cell["suppressed"]) for cell in content["cells"])
+    console.print(
+        f"{out}: {len(content['cells']) - withheld} results of {', '.join(content['centers'])}; {withheld} withheld",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+
+
+@app.command()
+def pool(
+    exports: Annotated[list[Path], typer.Argument(help="Files of `cardioval export`, of two centers or more.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("pooled"),
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "",
+) -> None:
+    """Pool the exports of several centers into one verdict; other plans or weights, or a center twice, are refused."""
+    from flows.pool import pool as run
+
+    results = run(exports, out, title=title)
+    said(results["study"])
+    console.print(f"report: {out / 'report' / 'index.html'}", soft_wrap=True)
