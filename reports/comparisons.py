@@ -59,8 +59,9 @@ def agreement(context: Context) -> list[Block]:
     alt = "Key: a color and a shape for each center; the lines and bands of the plots"
     blocks: list[Block] = [{"kind": "plot_key", "name": legend, "alt": alt}]
     blocks += [_bland_altman_block(context, phenotype, rows) for phenotype in context.judged([p for p, _ in rows])]
-    make = partial(_agreement_table, context, rows)
-    blocks += long_table("agreement-table", make, context=context, phenotypes=[p for p, _ in rows])
+    make, printed = (partial(_agreement_table, context, rows, reasons=r) for r in (True, False))
+    names = [p for p, _ in rows]
+    blocks += long_table("agreement-table", make, context=context, phenotypes=names, make_printed=printed)
     return [*blocks, *descriptive_blocks(context, rows)]
 
 
@@ -204,7 +205,8 @@ def _panel_title(arm: Mapping[str, Any], row: Mapping[str, Any], digits: int) ->
     )
 
 
-def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str]) -> Table:
+def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str], *, reasons: bool) -> Table:
+    """Every number of a comparison that the verdict rests on; the reasons, long sentences, on the page only."""
     lines = []
     for phenotype in phenotypes:
         digits = tables.decimals(phenotype)
@@ -224,7 +226,7 @@ def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str])
                 Cell(tables.p_value(tost.get("p")), tost.get("p")),
                 tables.estimate(percent((row.get("sensitivity") or {}).get("share")), 0),
                 tables.numeric((row.get("sensitivity") or {}).get("tipping_point"), 0),
-                tables.text(row.get("reason")),
+                *([tables.text(row.get("reason"))] if reasons else []),
             )
             lines.append(Row(cells, arm["method"]))
     columns = [
@@ -240,7 +242,7 @@ def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str])
         "TOST p",
         "Inside the margin, failures as outside (%)",
         "Failures that may lie outside",
-        "Reason",
+        *(["Reason"] if reasons else []),
     ]
     return tables.make_table(
         f"All comparisons with the fully sampled scan, with {context.level} intervals", columns, lines

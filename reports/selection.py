@@ -11,6 +11,7 @@ from reports.document import Block, Context, in_order, table_block, text_block
 from reports.figures import bias_margin
 from reports.tables import Table
 
+Make = Callable[[Sequence[str]], Table]
 MOST_ROWS_IN_PDF = 60
 MOST_ROWS_OF_PRIMARY_IN_PDF = 150
 
@@ -44,26 +45,32 @@ def says_something(blocks: Sequence[Block]) -> bool:
 
 
 def long_table(
-    identifier: str, make: Callable[[Sequence[str]], Table], *, context: Context, phenotypes: Sequence[str]
+    identifier: str,
+    make: Make,
+    *,
+    context: Context,
+    phenotypes: Sequence[str],
+    make_printed: Make | None = None,
 ) -> list[Block]:
     """A table of all phenotypes on the page, and where it is long only of the main ones in print.
 
-    ``make`` gets the phenotypes to show, in order.
+    ``make`` gets the phenotypes to show, in order; ``make_printed`` makes the printed one, where it has other columns.
     """
     whole = make(in_order(phenotypes))
-    if len(whole.rows) <= MOST_ROWS_IN_PDF:
-        return [table_block(identifier, whole)] if whole.rows else []
-    short = _printed(make, context, phenotypes)
-    if len(short.rows) == len(whole.rows):
+    if not whole.rows:
+        return []
+    short = (make_printed or make)(in_order(phenotypes))
+    if len(short.rows) > MOST_ROWS_IN_PDF:
+        short = _printed(make_printed or make, context, phenotypes)
+    if make_printed is None and len(short.rows) == len(whole.rows):
         return [table_block(identifier, whole)]
-    caption = (
-        f"{short.caption}. Printed: {len(short.rows)} of {len(whole.rows)} rows, of main measurements; the page has all"
-    )
-    printed = table_block(f"{identifier}-pdf", replace(short, caption=caption), page=False)
-    return [table_block(identifier, whole, pdf=False), printed]
+    if len(short.rows) < len(whole.rows):
+        said = f"Printed: {len(short.rows)} of {len(whole.rows)} rows, of main measurements; the page has all"
+        short = replace(short, caption=f"{short.caption}. {said}")
+    return [table_block(identifier, whole, pdf=False), table_block(f"{identifier}-pdf", short, page=False)]
 
 
-def _printed(make: Callable[[Sequence[str]], Table], context: Context, phenotypes: Sequence[str]) -> Table:
+def _printed(make: Make, context: Context, phenotypes: Sequence[str]) -> Table:
     """Rows of what the plan states as primary, or of the usual main measurements, of so many as print well."""
     about, texts = context.results["plan"], context.texts
     primary = primary_of(context, phenotypes)
