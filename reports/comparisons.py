@@ -240,10 +240,13 @@ def _agreement_table(context: Context, rows: Entries, phenotypes: Sequence[str],
         "Lower limit",
         "Upper limit",
         "TOST p",
-        "Inside the margin, failures as outside (%)",
-        "Failures that may lie outside",
+        "Inside, failures out (%)",
+        "Tipping point",
         *(["Reason"] if reasons else []),
     ]
     return tables.make_table(
-        f"All comparisons with the fully sampled scan, with {context.level} intervals", columns, lines
+        f"All comparisons with the fully sampled scan, with {context.level} intervals. Inside, failures out: patients within the margin of "
+        "individuals, with all failures counted as outside; tipping point: failed patients at that margin that a shown verdict would bear",
+        columns,
+        lines,
     )

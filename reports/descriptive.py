@@ -22,21 +22,21 @@ COEFFICIENTS = (
     "ICC(A,1)",
     "ICC(C,1)",
     "CCC (Lin)",
-    "Slope of the difference on the mean",
-    "Spread changes with size, p",
+    "Slope",
+    "Even spread, p",
 )
 SPREAD = (
     "Median difference",
-    "Lower quantile (2.5 %)",
-    "Upper quantile (97.5 %)",
+    "2.5 % quantile",
+    "97.5 % quantile",
     "Bias (%)",
     "Lower limit (%)",
     "Upper limit (%)",
     "TDI 95 %",
-    "Within margin of individuals (%)",
-    "Exact agreement test p",
+    "Inside (%)",
+    "Exact test, p",
 )
-ROBUSTNESS = ("Bias", "Lower limit", "Upper limit", "Within margin (%)", "Largest Monte Carlo error of an end")
+ROBUSTNESS = ("Bias", "Lower limit", "Upper limit", "Inside (%)", "Monte Carlo error")
 
 
 def descriptive_blocks(context: Context, rows: Entries) -> list[Block]:
@@ -46,8 +46,13 @@ def descriptive_blocks(context: Context, rows: Entries) -> list[Block]:
     blocks: list[Block] = [text_block(WORDS)]
     phenotypes = [p for p, _ in rows]
     for identifier, caption, columns, make in (
-        ("coefficients-table", "Descriptive coefficients", COEFFICIENTS, _coefficients),
-        ("spread-table", "Spread in other terms", SPREAD, _spread),
+        (
+            "coefficients-table",
+            "Descriptive coefficients; slope: of the difference on the mean",
+            COEFFICIENTS,
+            _coefficients,
+        ),
+        ("spread-table", "Spread in other terms; inside: pairs within the margin of individuals", SPREAD, _spread),
     ):
         title = f"{caption}, with {context.level} intervals"
         table = partial(_table, context, rows, title, columns, make)
