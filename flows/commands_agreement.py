@@ -125,3 +125,23 @@ def pool(
     results = run(exports, out, title=title)
     said(results["study"])
     console.print(f"report: {out / 'report' / 'index.html'}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="Folder of the earlier run.")],
+    after: Annotated[Path, typer.Argument(help="Folder of the later run of the same cohort.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Also write a page, a PDF and comparison.json to this folder.")
+    ] = None,
+) -> None:
+    """Show what changed between two runs of one cohort. Exit status 3 if a verdict got worse, 0 otherwise."""
+    from flows.compare import WORSE, compare_runs
+    from flows.terminal_comparison import print_comparison
+
+    comparison = compare_runs(before, after, out)
+    print_comparison(comparison)
+    if out:
+        console.print(f"report: {out / 'report' / 'index.html'}", soft_wrap=True)
+    if comparison["worsened"]:
+        raise typer.Exit(WORSE)

@@ -176,7 +176,7 @@ def agreement_table(context: Context, names: Names) -> Block:
     for row in context.results["agreement"]:
         digits, tost = names.digits(row["phenotype"]), row.get("tost") or {}
         cells = (
-            tables.text(names.with_unit(row["phenotype"])),
+            tables.text(names.with_unit(row["phenotype"], short=True)),
             tables.text(row["arm"] if context.results.get("kind") == "agreement" else _arm_label(context, row["arm"])),
             tables.text(
                 "Described" if not context.margins(row["phenotype"]) else tables.VERDICT_LABELS[row["verdict"]]
@@ -220,7 +220,8 @@ def forest_blocks(context: Context, names: Names) -> list[Block]:
             part = mine[start : start + PANELS_IN_A_ROW]
             plot = figures.forest(
                 stored,
-                [row for _, row in part],
+                # over centers, the line of all patients is that of them as one sample
+                [dict(row) | {"bias": (row.get("as_one_sample") or row)["bias"]} for _, row in part],
                 titles=[tables.arm_label(arm) for arm, _ in part],
                 unit=names.unit(name),
                 margins=context.margins(name),
@@ -239,7 +240,7 @@ def centers_table(context: Context, names: Names) -> Block:
     for row in context.results["centers"]:
         digits = names.digits(row["phenotype"])
         cells = (
-            tables.text(names.with_unit(row["phenotype"])),
+            tables.text(names.with_unit(row["phenotype"], short=True)),
             tables.text(_arm_label(context, row["arm"])),
             tables.text(row["center"]),
             tables.numeric(row["n"], 0),
@@ -260,7 +261,7 @@ def nested_table(context: Context, names: Names, stored: Sequence[Entry]) -> Blo
         digits = names.digits(row["measurement"])
         spreads = [_root(row.get(key)) for key in ("center_variance", "subject_variance", "replicate_variance")]
         cells = (
-            tables.text(names.with_unit(row["measurement"])),
+            tables.text(names.with_unit(row["measurement"], short=True)),
             tables.text(_arm_label(context, row["arm"])),
             tables.numeric(row["n_centers"], 0),
             tables.numeric(row["n_subjects"], 0),

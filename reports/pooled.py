@@ -68,7 +68,7 @@ def between(context: Context) -> list[Block]:
     lines, left_out = [], []
     for row in rows:
         digits = names.digits(row["phenotype"])
-        head = [tables.text(names.with_unit(row["phenotype"])), tables.text(_label(context, row["arm"]))]
+        head = [tables.text(names.with_unit(row["phenotype"], short=True)), tables.text(_label(context, row["arm"]))]
         found = row["center_level"] or {}
         ends = [tables.number((found.get("prediction") or {}).get(k), digits) for k in ("low", "high")]
         cells = [*head, tables.numeric(row["n_centers"], 0), tables.estimate(row["bias"], digits, signed=True)]
@@ -107,7 +107,7 @@ def agreement(context: Context) -> list[Block]:
     names, lines = Names(context.results), []
     for row in context.results["agreement"]:
         digits, one = names.digits(row["phenotype"]), row["as_one_sample"]
-        cells = [tables.text(names.with_unit(row["phenotype"])), tables.text(_label(context, row["arm"]))]
+        cells = [tables.text(names.with_unit(row["phenotype"], short=True)), tables.text(_label(context, row["arm"]))]
         cells += [tables.numeric(row["n"], 0), tables.estimate(one["bias"], digits, signed=True)]
         cells += [tables.estimate(one[side], digits) for side in ("lower_limit", "upper_limit")]
         lines.append(Row(tuple(cells)))
@@ -138,7 +138,7 @@ def flow(context: Context) -> list[Block]:
     withheld = [
         Row(
             (
-                tables.text(names.with_unit(cell["phenotype"])),
+                tables.text(names.with_unit(cell["phenotype"], short=True)),
                 tables.text(_label(context, cell["arm"])),
                 tables.text(cell["center"]),
                 tables.text(cell["suppressed"]),
