@@ -241,6 +241,7 @@ def _pool(fit: RandomLines, level: float) -> _Pooled:
     tau, name = None, "inverse variance"
     if fit.status == "no variation":
         estimate, error = float(fit.slope.mean()), float(fit.slope.std(ddof=1)) / math.sqrt(k) if k > 1 else 0.0
+        error = error if error > 1e-9 * abs(estimate) else 0.0  # below: rounding
         freedom, tau = (k - 1 if k >= CENTERS_FOR_SPREAD else n - k), None
     elif k >= CENTERS_FOR_SPREAD:
         across = random_effects(fit.slope, fit.slope_variance, confidence=level)
@@ -308,7 +309,7 @@ def _text(rows: _Rows, fit: RandomLines, pooled: _Pooled, sizes_note: str) -> st
         parts.append(sizes_note)
     remarks = {
         "boundary": "patients' slopes do not differ beyond the residual",
-        "no variation": "the differences lie exactly on the centers' lines",
+        "no variation": "the differences lie exactly on parallel lines",
         "not converged": "the search for the variances did not converge; the slope is weighted by its last step",
     }
     return "; ".join([*parts, *([remarks[fit.status]] if fit.status in remarks else [])])

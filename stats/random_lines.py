@@ -12,9 +12,8 @@ from stats.intervals import FloatArray
 
 IntArray = NDArray[np.int64]
 
-LARGEST_RATIO = 1e4  # of a random effect's SD to the residual SD, both scaled; keeps the search bounded
-NO_VARIATION = 1e-24  # of the residual sum of squares, relative to the values': rounding
-NO_RESIDUAL = 1e-8  # of the values' sum of squares; below it subjects lie on lines of their own
+ROUNDING = 1e-24  # of sums of squares: what is below, relative to the values', is no variation
+NO_RESIDUAL = 1e-4  # error variance over scatter of subjects' slopes; below it own slopes need no weighing
 BOUNDARY = 1e-6  # a share of the slope's variance below this is an estimate of 0
 
 
@@ -25,7 +24,8 @@ class RandomLines:
     Attributes
     ----------
     intercept, slope, slope_variance : array (K,)
-        Of each stratum's mean line ``intercept + slope x`` and the squared standard error of the slope.
+        Of each stratum's mean line ``intercept + slope x`` and the squared standard error of the slope. Where subjects
+        have two values each, or hardly any residual, every subject counts once.
     n_subjects : array (K,)
         Subjects of each stratum.
     sd_intercept, sd_slope, correlation : float or None
@@ -34,9 +34,10 @@ class RandomLines:
     residual_sd : float or None
         Of a value around its subject's line.
     deviance : float
-        -2 restricted log-likelihood; minus infinity without variation.
+        -2 restricted log-likelihood; minus infinity where subjects were not weighed by it.
     status : str
-        `converged`, `boundary` (subjects' slopes do not differ beyond the residual), `no variation`, `not converged`.
+        `converged`, `boundary` (subjects' slopes do not differ beyond the residual), `no variation` (all values lie
+        on parallel lines), `not converged`.
     """
 
     intercept: FloatArray
@@ -54,10 +55,11 @@ class RandomLines:
 def random_lines(y: FloatArray, x: FloatArray, subject: IntArray, stratum: IntArray) -> RandomLines:
     """Fit ``y = a_k + b_k x + (u_0i + u_1i x) + e`` by restricted maximum likelihood.
 
-    Strata k have fixed lines, subjects i random ones (any covariance of u_0 and u_1), e is independent. The likelihood
-    needs only sums over each subject, so an evaluation costs microseconds however many values there are, and the
-    covariance is searched through its Cholesky factor, for which a variance of 0 is an inner point (Bates et al. 2015,
-    doi 10.18637/jss.v067.i01; Laird and Ware 1982, doi 10.2307/2529876).
+    Strata k have fixed lines, subjects i random ones (any covariance of u_0 and u_1), e is independent. Each subject's
+    least-squares line and residual sum of squares are sufficient, so an evaluation of the likelihood costs microseconds
+    however many values there are and stays accurate however small the residual is. The covariance is searched through its
+    Cholesky factor, for which a variance of 0 is an inner point (Laird and Ware 1982, doi 10.2307/2529876; Bates et al.
+    2015, doi 10.18637/jss.v067.i01).
 
     Parameters
     ----------
@@ -75,33 +77,32 @@ def random_lines(y: FloatArray, x: FloatArray, subject: IntArray, stratum: IntAr
     origin, scale = float(x.mean()), float(x.std()) or 1.0
     u = (x - origin) / scale
     start, residual = _stratum_lines(y, u, stratum, n_subjects.size)
-    sums = _Sums.of(residual, u, subject, home)
-    if (sums.s00 * sums.s11 - sums.s01**2 <= 1e-12 * sums.s00**2).any():
-        raise ValueError("every subject needs values at two different x; leave the others out")
+    own = _OwnLines.of(residual, u, subject, home)
     if home.size < n_subjects.size + 2:
         raise ValueError(f"{home.size} subjects in {n_subjects.size} strata are too few: two more than strata needed")
     freedom = y.size - 2 * n_subjects.size
     total = float(residual @ residual)
-    if total <= NO_VARIATION * max(float(y @ y), np.finfo(float).tiny):
-        slope = start[:, 1] / scale
-        nothing = np.zeros(slope.size)
-        return RandomLines(
-            start[:, 0] - slope * origin, slope, nothing, n_subjects, 0.0, 0.0, None, 0.0, -math.inf, "no variation"
-        )
-    told_apart = int(np.bincount(subject).max()) > 2
-    if told_apart and sums.residual() <= NO_RESIDUAL * total:
-        factor, variance = sums.own_lines_factor(home.size - n_subjects.size)
-        state, converged, residual_sd = _evaluate(sums, factor), True, 0.0
+    if total <= ROUNDING * max(float(y @ y), np.finfo(float).tiny):
+        return _parallel(start, origin, scale, n_subjects, y, sd_intercept=0.0)
+    told_apart = y.size > 2 * home.size
+    scatter = own.scatter(home.size - n_subjects.size)
+    if own.rss <= ROUNDING * total and scatter[1, 1] <= ROUNDING * total / y.size:
+        lines = start + own.evaluate(None).lines
+        return _parallel(lines, origin, scale, n_subjects, y, sd_intercept=math.sqrt(scatter[0, 0]))
+    if own.need_no_weighing(scatter, y.size - 2 * home.size):
+        # the limit of no residual beside the slopes: every subject counts once
+        state, converged, residual_sd = own.evaluate(None), True, math.sqrt(own.rss / max(y.size - 2 * home.size, 1))
+        covariance, variance, criterion = scatter, 0.0, -math.inf
+        inverse = scatter / n_subjects[:, None, None]
     else:
-        factor, converged = _search(sums, freedom, total)
-        state = _evaluate(sums, factor)
-        variance = state.rss / freedom
-        residual_sd = math.sqrt(variance)
-    covariance = factor @ factor.T * variance
+        factor, converged = _search(own, scatter, freedom, y.size - 2 * home.size)
+        state = own.evaluate(factor)
+        variance = (own.rss + state.spread) / freedom
+        covariance, residual_sd, criterion = factor @ factor.T * variance, math.sqrt(variance), state.criterion(freedom)
+        inverse = np.asarray(np.linalg.inv(state.information) * variance, dtype=np.float64)
     move = np.array([[1.0, -origin / scale], [0.0, 1 / scale]])  # from the line in u to the line in x
     lines = (start + state.lines) @ move.T
     spread = move @ covariance @ move.T
-    inverse = np.linalg.inv(state.information) * variance
     slopes_differ = covariance[1, 1] > BOUNDARY * variance
     status = "not converged" if not converged else "converged" if slopes_differ else "boundary"
     sds = np.sqrt(np.maximum(np.diag(spread), 0.0))
@@ -115,116 +116,134 @@ def random_lines(y: FloatArray, x: FloatArray, subject: IntArray, stratum: IntAr
         correlation=float(spread[0, 1] / sds.prod()) if told_apart and slopes_differ and sds.all() else None,
         residual_sd=residual_sd if told_apart else None,
         # the determinant of the fixed part is the only term that scaling x changes
-        deviance=state.criterion(freedom) + 2 * n_subjects.size * math.log(scale),
+        deviance=criterion + 2 * n_subjects.size * math.log(scale),
         status=status,
     )
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """Sums over each subject, subjects sorted by stratum: of 1, u, u^2, y, u y, y^2; and where strata begin."""
-
-    s00: FloatArray
-    s01: FloatArray
-    s11: FloatArray
-    t0: FloatArray
-    t1: FloatArray
-    yy: FloatArray
-    begins: IntArray
-
-    @classmethod
-    def of(cls, y: FloatArray, u: FloatArray, subject: IntArray, home: IntArray) -> "_Sums":
-        order = np.argsort(home, kind="stable")
-        weights = (np.ones(u.size), u, u**2, y, u * y, y**2)
-        s00, s01, s11, t0, t1, yy = (
-            np.bincount(subject, weights=w, minlength=home.size)[order].astype(np.float64) for w in weights
-        )
-        return cls(s00, s01, s11, t0, t1, yy, np.flatnonzero(np.diff(home[order], prepend=-1)))
-
-    def own_lines(self) -> tuple[FloatArray, FloatArray]:
-        """Least-squares intercept and slope of each subject."""
-        det = self.s00 * self.s11 - self.s01**2
-        return (self.s11 * self.t0 - self.s01 * self.t1) / det, (self.s00 * self.t1 - self.s01 * self.t0) / det
-
-    def residual(self) -> float:
-        """Sum of squares around the subjects' own lines."""
-        intercept, slope = self.own_lines()
-        return float((self.yy - intercept * self.t0 - slope * self.t1).sum())
-
-    def own_lines_factor(self, freedom: int) -> tuple[FloatArray, float]:
-        """Factor of the own lines' covariance over a residual variance that is negligible beside it, and that."""
-        deviations = []
-        for part in self.own_lines():
-            sizes = np.diff(self.begins, append=part.size)
-            deviations.append(part - np.repeat(np.add.reduceat(part, self.begins) / sizes, sizes))
-        covariance = np.cov(np.stack(deviations), ddof=0) * len(deviations[0]) / freedom
-        largest = max(float(np.trace(covariance)), np.finfo(float).tiny)
-        # a touch on the diagonal, so that parallel lines have a factor too
-        factor = np.linalg.cholesky(covariance / largest + 1e-14 * np.eye(2))
-        return np.asarray(LARGEST_RATIO * factor, dtype=np.float64), largest / LARGEST_RATIO**2
-
-
-@dataclass(frozen=True)
 class _State:
-    """For one covariance: information (K, 2, 2) and lines (K, 2), residual sum of squares, log determinants."""
+    """For one covariance: information (K, 2, 2), lines (K, 2), weighted squares around them, log determinants."""
 
     information: FloatArray
     lines: FloatArray
-    rss: float
+    spread: float
     log_determinants: float
+    rss: float
 
     def criterion(self, freedom: int) -> float:
         """-2 restricted log-likelihood at the best residual variance."""
-        if self.rss <= 0.0:
+        squares = self.rss + self.spread
+        if squares <= 0.0:
             return math.inf
-        return freedom * (1 + math.log(2 * math.pi * self.rss / freedom)) + self.log_determinants
+        return freedom * (1 + math.log(2 * math.pi * squares / freedom)) + self.log_determinants
 
 
-def _evaluate(sums: _Sums, factor: FloatArray) -> _State:
-    """Closed form with 2 x 2 matrices: D = factor factor', M = I + D S for each subject's S."""
-    s00, s01, s11, t0, t1 = sums.s00, sums.s01, sums.s11, sums.t0, sums.t1
-    a, b, c = factor[0, 0], factor[1, 0], factor[1, 1]
-    d00, d01, d11, det_d = a * a, a * b, b * b + c * c, (a * c) ** 2
-    det_s = s00 * s11 - s01**2
-    det = 1 + d00 * s00 + 2 * d01 * s01 + d11 * s11 + det_d * det_s
-    i00, i01, i11 = (s00 + det_s * d11) / det, (s01 - det_s * d01) / det, (s11 + det_s * d00) / det
-    right0 = ((1 + s01 * d01 + s11 * d11) * t0 - (s00 * d01 + s01 * d11) * t1) / det
-    right1 = ((1 + s00 * d00 + s01 * d01) * t1 - (s01 * d00 + s11 * d01) * t0) / det
-    p00, p01, p11 = (d00 + det_d * s11) / det, (d01 - det_d * s01) / det, (d11 + det_d * s00) / det
-    explained = p00 * t0**2 + 2 * p01 * t0 * t1 + p11 * t1**2
-    g00, g01, g11, h0, h1 = np.add.reduceat(np.stack([i00, i01, i11, right0, right1]), sums.begins, axis=1)
-    information = np.stack([np.stack([g00, g01], -1), np.stack([g01, g11], -1)], -2)
-    det_g = g00 * g11 - g01**2
-    lines = np.stack([(g11 * h0 - g01 * h1) / det_g, (g00 * h1 - g01 * h0) / det_g], -1)
-    rss = float((sums.yy - explained).sum() - (lines[:, 0] * h0 + lines[:, 1] * h1).sum())
-    return _State(information, lines, rss, float(np.log(det).sum() + np.log(det_g).sum()))
+@dataclass(frozen=True)
+class _OwnLines:
+    """Least-squares line of each subject, sorted by stratum, and the unscaled covariance C of its error.
+
+    `begins` is where strata begin, `log_det` the sum of log|C|, `rss` the sum of squares around all own lines.
+    """
+
+    b0: FloatArray
+    b1: FloatArray
+    c00: FloatArray
+    c01: FloatArray
+    c11: FloatArray
+    begins: IntArray
+    log_det: float
+    rss: float
+
+    @classmethod
+    def of(cls, y: FloatArray, u: FloatArray, subject: IntArray, home: IntArray) -> "_OwnLines":
+        n = np.bincount(subject).astype(np.float64)
+        mean_u, mean_y = (np.bincount(subject, weights=v) / n for v in (u, y))
+        du, dy = u - mean_u[subject], y - mean_y[subject]
+        square = np.bincount(subject, weights=du**2)
+        if (square <= 1e-12 * n).any():
+            raise ValueError("every subject needs values at two different x; leave the others out")
+        slope = np.bincount(subject, weights=du * dy) / square
+        rss = float(((dy - slope[subject] * du) ** 2).sum())
+        order = np.argsort(home, kind="stable")
+        parts = (mean_y - slope * mean_u, slope, 1 / n + mean_u**2 / square, -mean_u / square, 1 / square)
+        b0, b1, c00, c01, c11 = (np.asarray(part[order], dtype=np.float64) for part in parts)
+        begins = np.flatnonzero(np.diff(home[order], prepend=-1))
+        return cls(b0, b1, c00, c01, c11, begins, float(-np.log(n * square).sum()), rss)
+
+    def evaluate(self, factor: FloatArray | None) -> _State:
+        """Weigh the lines by the inverse of D + C, D = factor factor'; by one another without a factor."""
+        if factor is None:
+            w00, w01, w11, det = np.ones_like(self.b0), np.zeros_like(self.b0), np.ones_like(self.b0), np.ones(1)
+        else:
+            a, b, c = factor[0, 0], factor[1, 0], factor[1, 1]
+            d00, d01, d11 = a * a, a * b, b * b + c * c
+            det = (a * c) ** 2 + d00 * self.c11 + d11 * self.c00 - 2 * d01 * self.c01
+            det = det + self.c00 * self.c11 - self.c01**2
+            w00, w01, w11 = (d11 + self.c11) / det, -(d01 + self.c01) / det, (d00 + self.c00) / det
+        pairs = np.stack([w00, w01, w11, w00 * self.b0 + w01 * self.b1, w01 * self.b0 + w11 * self.b1])
+        g00, g01, g11, h0, h1 = np.add.reduceat(pairs, self.begins, axis=1)
+        det_g = g00 * g11 - g01**2
+        lines = np.stack([(g11 * h0 - g01 * h1) / det_g, (g00 * h1 - g01 * h0) / det_g], -1)
+        r0, r1 = (self._within(b, lines[:, i]) for i, b in enumerate((self.b0, self.b1)))
+        spread = float((w00 * r0**2 + 2 * w01 * r0 * r1 + w11 * r1**2).sum())
+        information = np.stack([np.stack([g00, g01], -1), np.stack([g01, g11], -1)], -2)
+        logs = float(np.log(det).sum() + np.log(det_g).sum()) - self.log_det
+        return _State(information, lines, spread, logs, self.rss)
+
+    def scatter(self, freedom: int) -> FloatArray:
+        """Covariance (2, 2) of the own lines within strata."""
+        sizes = np.diff(self.begins, append=self.b0.size)
+        means = (np.add.reduceat(b, self.begins) / sizes for b in (self.b0, self.b1))
+        r = np.stack([self._within(b, mean) for b, mean in zip((self.b0, self.b1), means, strict=True)])
+        return np.asarray(r @ r.T / freedom, dtype=np.float64)
+
+    def need_no_weighing(self, scatter: FloatArray, spare: int) -> bool:
+        """Whether own slopes are known as well as exactly, or residual and lines cannot be told apart."""
+        return spare == 0 or self.rss / spare * float(self.c11.max()) <= NO_RESIDUAL * float(scatter[1, 1])
+
+    def _within(self, values: FloatArray, of_stratum: FloatArray) -> FloatArray:
+        return values - np.repeat(of_stratum, np.diff(self.begins, append=values.size))
 
 
-def _search(sums: _Sums, freedom: int, total: float) -> tuple[FloatArray, bool]:
-    """Cholesky factor of the subjects' covariance over the residual variance with the highest likelihood."""
+def _search(own: _OwnLines, scatter: FloatArray, freedom: int, spare: int) -> tuple[FloatArray, bool]:
+    """Cholesky factor of the subjects' covariance over the residual variance with the highest likelihood.
+
+    The units of the search are the moments' estimates, or the lines' errors where those are smaller.
+    """
+    error = np.array([own.c00.mean(), own.c11.mean()])
+    variances = np.diag(scatter) / max(own.rss / spare, np.finfo(float).tiny) - error
+    unit = np.sqrt(np.maximum(variances, 0.1 * error))
 
     def factor(free: FloatArray) -> FloatArray:
-        low = np.clip(free, -LARGEST_RATIO, LARGEST_RATIO)
-        return np.array([[low[0], 0.0], [low[1], low[2]]])
+        return np.array([[free[0] * unit[0], 0.0], [free[1] * unit[1], free[2] * unit[1]]])
 
     def criterion(free: FloatArray) -> float:
-        state = _evaluate(sums, factor(free))
-        return state.criterion(freedom) if state.rss > NO_VARIATION * total else math.inf
+        return own.evaluate(factor(free)).criterion(freedom)
 
-    grid = [np.array([a, 0.0, c]) for a in (0.0, 0.3, 1.0, 3.0, 10.0) for c in (0.0, 0.3, 1.0, 3.0, 10.0)]
+    grid = [np.array([a, b, c]) for a in (0.0, 0.5, 1.0) for b in (-0.7, 0.0, 0.7) for c in (0.0, 0.5, 1.0)]
     grid.sort(key=criterion)
     best, done = grid[0], False
-    for begin in (grid[0], None, None):  # a search restarted where it ended does not stall in a folded simplex
-        simplex_at = best if begin is None else begin
-        simplex = np.vstack([simplex_at, simplex_at + np.diag(0.1 + 0.25 * np.abs(simplex_at))])
-        options: Any = {"xatol": 1e-7, "fatol": 1e-10, "maxiter": 2000, "maxfev": 2000, "initial_simplex": simplex}
-        found = scipy_optimize.minimize(criterion, simplex_at, method="Nelder-Mead", options=options)
-        settled = criterion(best) - float(found.fun) < 1e-7
-        best = np.asarray(found.x, dtype=np.float64) if found.fun <= criterion(best) else best
-        done = bool(found.success)
-        if done and settled:
+    for _ in range(6):  # a search restarted where it ended does not stall in a folded simplex
+        simplex = np.vstack([best, best + np.diag(0.1 + 0.25 * np.abs(best))])
+        options: Any = {"xatol": 1e-5, "fatol": 1e-8, "maxiter": 1000, "maxfev": 1000, "initial_simplex": simplex}
+        found = scipy_optimize.minimize(criterion, best, method="Nelder-Mead", options=options)
+        gain = criterion(best) - float(found.fun)
+        best = np.asarray(found.x, dtype=np.float64) if gain > 0 else best
+        done = bool(found.success) and gain < 1e-6
+        if done:
             break
     return factor(best), done
+
+
+def _parallel(
+    lines: FloatArray, origin: float, scale: float, n_subjects: IntArray, y: FloatArray, *, sd_intercept: float
+) -> RandomLines:
+    """Values on lines that are parallel within a stratum: slopes without error, rounding cleared away."""
+    slope = np.where(np.abs(lines[:, 1]) <= 1e-12 * float(np.abs(y).max()), 0.0, lines[:, 1] / scale)
+    nothing = np.zeros(slope.size)
+    intercept = lines[:, 0] - slope * origin
+    return RandomLines(intercept, slope, nothing, n_subjects, sd_intercept, 0.0, None, 0.0, -math.inf, "no variation")
 
 
 def _homes(subject: IntArray, stratum: IntArray) -> tuple[IntArray, IntArray]:

@@ -130,7 +130,7 @@ def test_no_residual_around_own_lines(rng: np.random.Generator) -> None:
     assert fit.slope[0] == pytest.approx(slope.mean())
     assert fit.slope_variance[0] == pytest.approx(slope.var(ddof=1) / 9, rel=1e-6)
     assert fit.sd_slope == pytest.approx(slope.std(ddof=1), rel=1e-6)
-    assert fit.residual_sd == 0.0
+    assert fit.residual_sd == pytest.approx(0.0, abs=1e-12)
 
 
 def test_no_variation_at_all() -> None:
@@ -149,3 +149,16 @@ def test_refusals() -> None:
         random_lines(np.arange(4.0), np.array([0, 1, 0, 1.0]), np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]))
     with pytest.raises(ValueError, match="two strata"):
         random_lines(np.arange(4.0), np.array([0, 1, 0, 1.0]), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("residual", [1e-9, 1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("level", [0.0, 1.0, 1e4])
+def test_slope_is_right_however_small_the_residual_and_large_the_levels(residual: float, level: float) -> None:
+    rng = np.random.default_rng(5)
+    x = np.array([2.0, 3.0, 3.6, 4.0])
+    y = level * rng.normal(size=(15, 1)) + rng.normal(size=(15, 1)) * x + residual * rng.normal(size=(15, 4))
+    own = np.polyfit(x, y.T, 1)[0]
+    fit = one_stratum(y.ravel(), np.tile(x, 15), np.repeat(np.arange(15), 4))
+    assert fit.status == "converged"
+    assert fit.slope[0] == pytest.approx(own.mean(), rel=1e-6)
+    assert fit.slope_variance[0] == pytest.approx(own.var(ddof=1) / 15, rel=2e-3)
