@@ -1,6 +1,6 @@
 """What does a point of a plot say when it is pointed at? Names and values as text, with the place of each point.
 
-A plot item of reports.document may carry ``live``: ``labels`` of the values, ``names``, ``shared`` (a text for each name:
+A plot item of reports.document may carry ``live`` (packed by reports.render when the page is written): ``labels`` of the values, ``names``, ``shared`` (a text for each name:
 its first values, the same in all panels), and ``panels`` with ``title`` and ``points``. A point is ``x y name value ...``
 with x and y in ten-thousandths of the picture's width and height and ``name`` an index; points are parted by ``;``, and
 minus signs are hyphens until shown. So a page can hold some hundred thousand of them, and reads them only when a reader

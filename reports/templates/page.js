@@ -26,7 +26,10 @@
   function filterMethods() {
     var hidden = {};
     all("[data-filter]").forEach(function (box) { hidden[box.dataset.filter] = !box.checked; });
-    all("[data-method]").forEach(function (part) { part.hidden = hidden[part.dataset.method] === true; });
+    all("[data-method]").forEach(function (part) {
+      var hide = hidden[part.dataset.method] === true;
+      if (part.hidden !== hide) { part.hidden = hide; }
+    });
   }
   all("[data-filter]").forEach(function (box) { box.addEventListener("change", filterMethods); });
   filterMethods(); // a reloaded page may keep unchecked boxes
@@ -122,20 +125,25 @@
   });
 
   // what a point of a plot stands for: by pointer, or with the arrow keys once the plot has the focus
-  function points(stage) { // the form of data-live is told in reports/live.py
-    if (!stage.points) {
-      var live = JSON.parse(stage.dataset.live);
-      stage.live = live;
-      stage.points = [];
+  function unpack(text) { // base64 of raw deflate of JSON: reports/render.py; the form of the data is told in reports/live.py
+    var bytes = Uint8Array.from(atob(text), function (letter) { return letter.charCodeAt(0); });
+    var stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Response(stream).json();
+  }
+  function read(stage) { // once, when a reader comes to the plot
+    stage.reading = stage.reading || unpack(stage.dataset.live).then(function (live) {
+      var found = [];
       live.panels.forEach(function (panel, which) {
         panel.points.split(";").filter(Boolean).forEach(function (text) {
           var parts = text.split(" ");
-          stage.points.push({ x: parts[0] / 1e4, y: parts[1] / 1e4, name: +parts[2], values: parts.slice(3), panel: which });
+          found.push({ x: parts[0] / 1e4, y: parts[1] / 1e4, name: +parts[2], values: parts.slice(3), panel: which });
         });
       });
-      stage.points.sort(function (a, b) { return a.panel - b.panel || a.x - b.x; });
-    }
-    return stage.points;
+      found.sort(function (a, b) { return a.panel - b.panel || a.x - b.x; });
+      stage.live = live;
+      stage.points = found;
+    });
+    return stage.reading;
   }
   function words(stage, point) {
     var shared = stage.live.shared[point.name];
@@ -145,7 +153,7 @@
     return [stage.live.panels[point.panel].title, stage.live.names[point.name]].concat(values).filter(Boolean);
   }
   function show(stage, index) {
-    var point = points(stage)[index];
+    var point = stage.points[index];
     stage.at = index;
     stage.ring.style.left = stage.tip.style.left = 100 * point.x + "%";
     stage.ring.style.top = stage.tip.style.top = 100 * point.y + "%";
@@ -157,13 +165,13 @@
   function nearest(stage, event) {
     var box = stage.getBoundingClientRect();
     var best = -1, least = 18 * 18; // CSS pixels: farther away nothing is meant
-    points(stage).forEach(function (point, index) {
+    stage.points.forEach(function (point, index) {
       var dx = box.left + point.x * box.width - event.clientX, dy = box.top + point.y * box.height - event.clientY;
       if (dx * dx + dy * dy < least) { least = dx * dx + dy * dy; best = index; }
     });
     return best;
   }
-  all("[data-live]").forEach(function (stage) {
+  all("DecompressionStream" in window ? "[data-live]" : ".no-such-browser").forEach(function (stage) {
     stage.tabIndex = 0;
     stage.setAttribute("role", "application");
     stage.setAttribute("aria-label", stage.dataset.name + ": the arrow keys go from point to point");
@@ -172,19 +180,30 @@
     hide(stage);
     stage.append(stage.ring, stage.tip);
     stage.addEventListener("pointermove", function (event) {
-      var index = nearest(stage, event);
-      if (index < 0) { hide(stage); } else if (index !== stage.at || stage.tip.hidden) { show(stage, index); }
+      var at = { clientX: event.clientX, clientY: event.clientY };
+      stage.pointed = at;
+      read(stage).then(function () {
+        if (stage.pointed !== at) { return; }
+        var index = nearest(stage, at);
+        if (index < 0) { hide(stage); } else if (index !== stage.at || stage.tip.hidden) { show(stage, index); }
+      });
     });
-    stage.addEventListener("pointerleave", function () { hide(stage); });
+    stage.addEventListener("pointerleave", function () {
+      stage.pointed = null;
+      hide(stage);
+    });
     stage.addEventListener("blur", function () { hide(stage); });
     stage.addEventListener("keydown", function (event) {
-      var count = points(stage).length;
       var step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1, PageDown: 10, PageUp: -10 }[event.key];
       if (event.key === "Escape") { hide(stage); return; }
-      if (!count || (step === undefined && event.key !== "Home" && event.key !== "End")) { return; }
+      if (step === undefined && event.key !== "Home" && event.key !== "End") { return; }
       event.preventDefault();
-      var from = stage.at === undefined ? (step > 0 ? -1 : count) : stage.at;
-      show(stage, event.key === "Home" ? 0 : event.key === "End" ? count - 1 : (from + step + count) % count);
+      read(stage).then(function () {
+        var count = stage.points.length;
+        if (!count) { return; }
+        var from = stage.at === undefined ? (step > 0 ? -1 : count) : stage.at;
+        show(stage, event.key === "Home" ? 0 : event.key === "End" ? count - 1 : (((from + step) % count) + count) % count);
+      });
     });
   });
 
