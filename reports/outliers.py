@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from reports import tables
 from reports.document import Block, Context, table_block, text_block
 from reports.gallery import gallery_anchor
+from reports.patient import file_stem
 from reports.selection import absent_block
 from reports.tables import Cell, Row, make_table
 
@@ -46,8 +46,8 @@ def outliers(context: Context) -> list[Block]:
 
 def patient_href(context: Context, center: str, patient: str) -> str | None:
     """The patient's own page where the run has one beside this page, else the patient's pictures, else nothing."""
-    name = f"{center}_{patient}.html"
-    if Path(name).name == name and (context.run_dir / "report" / "patients" / name).is_file():
+    name = f"{file_stem(center, patient)}.html"
+    if (context.run_dir / "report" / "patients" / name).is_file():
         return f"patients/{quote(name)}"
     pictured = {(str(e["center"]), str(e["patient"])) for e in context.results.get("gallery") or []}
     return f"#{gallery_anchor(center, patient)}" if (center, patient) in pictured else None
