@@ -20,6 +20,7 @@ from flows.analysis import analyse, plain
 from flows.analysis_plan import AnalysisPlan
 from flows.caching import read_manifest
 from flows.config import REFERENCE, ValidationConfig
+from flows.model_cards import model_cards
 from flows.patient_sex import sexes_of
 from flows.quality_findings import quality_findings
 from flows.segment_differences import segment_differences
@@ -132,6 +133,7 @@ def write_results(
     results["gallery"] = gallery(config, manifests, measured, results)
     results["cohort"]["n_scans_found"] = len(catalogue)
     results["provenance"] = dict(facts)
+    results["model_cards"] = model_cards(config, facts["weights"])
     write_text(config.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     write_agreement(config.out, results)
     write_failures(config.out / "failures.csv", results["failures"])

@@ -40,7 +40,8 @@ def trends(agreement: Sequence[Row], arms: Sequence[Mapping[str, Any]], plan: An
             trend = trend_over_acceleration(
                 difference, accelerations, patients, centers, confidence=plan.options.confidence
             )
-        except ValueError:  # too few patients with two accelerations
+        except ValueError as problem:  # too few patients with two accelerations
+            found.append(_without(phenotype, method, " ".join(str(problem).split())))
             continue
         found.append(
             {
@@ -51,7 +52,18 @@ def trends(agreement: Sequence[Row], arms: Sequence[Mapping[str, Any]], plan: An
                 "slope_abs_log": as_dict(trend.slope_abs_log) if trend.slope_abs_log else None,
                 "p": trend.p,
                 "interaction_p": trend.interaction_p,
+                "degrees_of_freedom": trend.degrees_of_freedom,
+                "sd_slope_centers": trend.sd_slope_centers,
+                "n_left_out": trend.n_left_out,
+                "status": trend.status,
                 "method_text": trend.method_text,
             }
         )
     return found
+
+
+def _without(phenotype: str, method: str, reason: str) -> Row:
+    """A trend that could not be computed, and why."""
+    row: Row = dict.fromkeys(("slope_per_doubling", "slope_abs_log", "p", "interaction_p", "degrees_of_freedom"))
+    row |= {"phenotype": phenotype, "method": method, "n_patients": 0, "n_left_out": 0, "sd_slope_centers": None}
+    return row | {"status": "not computed", "method_text": reason}

@@ -16,6 +16,13 @@ def trend(context: Context) -> list[Block]:
     stored = [t for t in context.results.get("trend") or [] if t.get("slope_per_doubling")]
     if not stored:
         return [absent_block("No trend: it needs several accelerations of one method and enough patients in each.")]
+    missing = [t for t in context.results["trend"] if not t.get("slope_per_doubling") and t.get("method_text")]
+    gone = [
+        text_block(
+            f"No trend of {tables.symbol(t['phenotype'])} with {tables.method_label(t['method'])}: {t['method_text']}."
+        )
+        for t in missing
+    ]
     keys = {(t["phenotype"], t["method"]): t for t in stored}
 
     def make(phenotypes: Sequence[str]) -> Table:
@@ -43,6 +50,7 @@ def trend(context: Context) -> list[Block]:
         *(p for p in plots if p["plots"]),
         *long_table("trend-table", make, context=context, phenotypes=names),
         *notes,
+        *gone,
     ]
 
 
