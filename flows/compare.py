@@ -53,7 +53,7 @@ def compare_runs(before: Path, after: Path, out: Path | None = None) -> dict[str
         raise ConfigProblem(f"{before} and {after} have no patient with values in common: are they of the same cohort?")
     comparison["changes"] += configuration_changes(Path(before), Path(after))
     comparison["study"] |= {
-        "title": f"{Path(before).resolve().name} and {Path(after).resolve().name}",
+        "title": f"Comparison: {Path(before).resolve().name} and {Path(after).resolve().name}",
         "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     comparison["runs"] = [

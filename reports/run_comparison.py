@@ -12,7 +12,6 @@ from reports.document import Block, Context, badges_block, in_order, plots_block
 from reports.small_pages import Section, write_pages
 from reports.tables import Cell, Row
 
-STATES = {"worse": "not met", "better": "met", "same": None}
 RATHER_MORE = 1  # digit more than a measurement has: changes are small
 WORDS = {"run": "Run", "package": "Package", "weights": "Weights", "plan": "Plan", "configuration": "Configuration"}
 
@@ -30,8 +29,7 @@ def verdict(context: Context) -> list[Block]:
     found, names = context.results, Names(context.results)
     rows = found["verdicts"]
     counts = [(word, sum(row["change"] == kind for row in rows)) for kind, word in _kinds()]
-    states = [STATES[kind] if n else None for (kind, _), (_, n) in zip(_kinds(), counts, strict=True)]
-    blocks = [badges_block([(word, str(n), s) for (word, n), s in zip(counts, states, strict=True)], title="")]
+    blocks = [badges_block([(word, str(n), None) for word, n in counts])]
     cohort = found["cohort"]
     facts = [
         f"Patients with values: {cohort['n_before']} before, {cohort['n_after']} after, {cohort['n_common']} in both."
@@ -110,8 +108,8 @@ def shifts(context: Context) -> list[Block]:
             "alt": "Mean change of the difference, a panel a measurement, a line an arm; the numbers are in the table below",
         }
         blocks.append(plots_block("Change of the difference", [item]))
-    columns = ["Measurement", "Arm", "Patients in both", "Changed", "Mean change", "SD of the change", "Largest change"]
-    columns += ["Change of the reference", "Change of the test", "Margin of the bias"]
+    columns = ["Measurement", "Arm", "Patients in both", "Changed", "Mean change", "SD", "Largest"]
+    columns += ["of the reference", "of the test", "Margin of the bias"]
     caption = f"Change of the difference, after minus before, with paired {context.level} intervals"
     return [*blocks, table_block("shifts-table", tables.make_table(caption, columns, lines))]
 
