@@ -106,7 +106,12 @@ def fill_curves(run: Path, record: Mapping[str, Any]) -> None:
             try:
                 labels, spacing, _ = read_labels(run / scan["folder"] / f"{arm}_labels.nii.gz")
                 facts = cycle_facts({"info": {"HeartRate": scan["heart_rate_bpm"]}, "geometry": scan})
-                volumes = measure_volumes(labels, spacing_mm=spacing, **facts)
+                volumes = measure_volumes(
+                    labels,
+                    spacing_mm=spacing,
+                    frame_time_s=facts["frame_time_s"],
+                    heart_rate_bpm=facts["heart_rate_bpm"],
+                )
             except (CardioValError, ValueError):
                 continue
             made["curves"]["lv_curve_ml"] = [float(v) for v in volumes.lv_curve_ml]

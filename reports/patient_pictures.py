@@ -9,18 +9,15 @@ from typing import Any, Final
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
-from PIL import Image
 
 from reports import pictures
 from reports.figures import MARKERS, PALETTE, STYLE, to_svg
 
 MOST_FRAMES: Final = 12
 FRAME_PX: Final = 120
-N_GRAYS: Final = 96
 CURVE_WIDTH, CURVE_HEIGHT = 3.3, 2.1  # inches
 
 
@@ -130,25 +127,7 @@ def strip_png(strip: Strip, *, frames: Sequence[int], box: tuple[slice, slice], 
             )  # fmt: skip
         stream = BytesIO()
         figure.savefig(stream, format="png", dpi=FRAME_PX, facecolor="black", metadata={"Software": None})
-    with Image.open(BytesIO(stream.getvalue())) as full:
-        reduced = full.convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
-    stream = BytesIO()
-    reduced.save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
-
-
-def _palette() -> Image.Image:
-    """Grays, and the colors of the contours alone and over them: a palette found by frequency would drop these thin lines."""
-    grays = np.linspace(0, 255, N_GRAYS)
-    colors = [np.repeat(grays[:, None], 3, axis=1)]
-    for _, name in pictures.CONTOURS:
-        color = 255 * np.array(to_rgb(name))
-        below = np.repeat(np.linspace(0, 255, 9)[:, None], 3, axis=1)
-        colors += [color[None], *(share * color + (1 - share) * below for share in (0.35, 0.7))]
-    flat = np.concatenate(colors).round().astype(np.uint8)
-    image = Image.new("P", (1, 1))
-    image.putpalette(flat.ravel().tolist())
-    return image
+    return pictures.with_contour_colors(stream.getvalue(), "gray")
 
 
 def _phase(strip: Strip, frame: int) -> str:
@@ -171,8 +150,5 @@ def strip_box(strip: Strip) -> tuple[slice, slice]:
 
 
 def strip_window(strip: Strip, box: tuple[slice, slice]) -> float:
-    """White end of the gray scale of all strips of a scan: of the fully sampled one, near the heart.
-
-    Vessels and fat beside the coils can be several times brighter than the heart.
-    """
-    return float(np.percentile(strip.images[(slice(None), *box)], pictures.WINDOW_PERCENTILE)) or 1.0
+    """White end of the gray scale of all strips of a scan: of the fully sampled one, near the heart."""
+    return pictures.gray_window(strip.images[(slice(None), *box)])

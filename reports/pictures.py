@@ -1,7 +1,6 @@
 """How do the reconstructions look? Reference, accelerated image and error as small PNGs with contours.
 
-Pictures are cropped to the heart where contours say where it is, and stored with a palette of 64 colors to keep the
-page small.
+Pictures are cropped to the heart where contours say where it is, and stored with few colors to keep the page small.
 """
 
 from __future__ import annotations
@@ -9,9 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,7 +21,7 @@ from reports.figures import STYLE, to_svg
 
 ERROR_GAIN = 5  # the error is shown five times brighter than the image
 CROP_MARGIN_MM = 25.0  # kept around the heart
-WINDOW_PERCENTILE = 99.5  # of the reference: the brightest vessels do not set the gray scale
+WINDOW_PERCENTILE = 99.5  # of the reference near the heart: the brightest vessels do not set the gray scale
 COLORS_IN_FILE = 64
 CONTOURS = ((1, "#E69F00"), (2, "#56B4E9"), (3, "#00C08A"))  # LV cavity, LV myocardium (outer border), RV cavity
 MAP_WINDOWS_MS = {"T1": (2000.0, 300.0), "T2": (100.0, 20.0)}  # white end of the map, end of the difference scale
@@ -78,10 +79,14 @@ def common_scale(sample: Sample, kind: str) -> Scale:
     """Scale of a group, taken from its reference alone."""
     if kind in MAP_WINDOWS_MS:
         return Scale(kind, *MAP_WINDOWS_MS[kind])
-    finite = sample.reference[np.isfinite(sample.reference)]
-    window = float(np.percentile(finite, WINDOW_PERCENTILE)) if finite.size else 1.0
-    window = window or 1.0
+    window = gray_window(sample.reference[heart_box(sample)])
     return Scale("magnitude", window, window / ERROR_GAIN)
+
+
+def gray_window(near_heart: NDArray[np.float32]) -> float:
+    """White end of a gray scale: of what lies near the heart, as vessels and fat near the coils are several times brighter."""
+    finite = near_heart[np.isfinite(near_heart)]
+    return (float(np.percentile(finite, WINDOW_PERCENTILE)) if finite.size else 1.0) or 1.0
 
 
 def heart_box(sample: Sample) -> tuple[slice, slice]:
@@ -120,10 +125,10 @@ def picture(sample: Sample, *, what: str, scale: Scale, box: tuple[slice, slice]
         figure = Figure(figsize=(width_mm / longer, height_mm / longer), dpi=side_px, facecolor="black")
         axis = figure.add_axes((0, 0, 1, 1))
         axis.set_axis_off()
+        colors = "gray" if scale.kind == "magnitude" else _map_colors(scale.kind)
         if what == "error":
             _show_error(axis, cells - sample.reference[box], scale)
         else:
-            colors = "gray" if scale.kind == "magnitude" else _map_colors(scale.kind)
             axis.imshow(cells, cmap=colors, vmin=0, vmax=scale.window, aspect="auto", interpolation="bicubic")
             if what == "image":
                 _draw_contours(axis, sample.labels_reference[box], "dotted")
@@ -133,7 +138,9 @@ def picture(sample: Sample, *, what: str, scale: Scale, box: tuple[slice, slice]
         figure.savefig(
             stream, format="png", dpi=side_px, transparent=False, facecolor="black", metadata={"Software": None}
         )
-    return _with_palette(stream.getvalue())
+    if what == "error":
+        return _reduced(stream.getvalue(), colors=COLORS_IN_FILE)
+    return with_contour_colors(stream.getvalue(), colors)
 
 
 def scale_bars(scale: Scale) -> bytes:
@@ -142,7 +149,7 @@ def scale_bars(scale: Scale) -> bytes:
         figure = Figure(figsize=(5.6, 0.5))
         if scale.kind == "magnitude":
             bars = [
-                ("gray", 0.0, 1.0, "image (1 = 99.5th percentile of the reference)"),
+                ("gray", 0.0, 1.0, "image (1 = 99.5th percentile of the reference near the heart)"),
                 ("inferno", 0.0, 1.0 / ERROR_GAIN, f"error, shown ×{ERROR_GAIN} (same unit)"),
             ]
         else:
@@ -184,10 +191,25 @@ def _draw_contours(axis: matplotlib.axes.Axes, labels: NDArray[np.uint8], style:
             axis.contour(region.astype(float), levels=[0.5], colors=[chosen], linewidths=width, linestyles=style)
 
 
-def _with_palette(png: bytes) -> bytes:
-    """The same picture with few colors: a third of the size, no visible difference in gray images."""
+def with_contour_colors(png: bytes, colors: str) -> bytes:
+    """The same picture with few colors, a third of the size: those of its color map, and those of the contours.
+
+    A palette found by frequency would drop the thin lines of the contours, so theirs stand in it, alone and half over
+    what lies below.
+    """
+    below = matplotlib.colormaps[colors](np.linspace(0, 1, COLORS_IN_FILE))[:, :3]
+    shares = [(share, below[:: COLORS_IN_FILE // 8]) for share in (0.35, 0.7)]
+    lines = [np.array(to_rgb(name)) for name in (*(color for _, color in CONTOURS), "white")]
+    mixed = [share * line + (1 - share) * part for line in lines for share, part in shares]
+    flat = 255 * np.concatenate([below, lines, *mixed, np.zeros((1, 3))])
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(flat.round().astype(np.uint8).ravel().tolist())
+    return _reduced(png, palette=palette)
+
+
+def _reduced(png: bytes, **palette: Any) -> bytes:
     with Image.open(BytesIO(png)) as full:
-        reduced = full.convert("RGB").quantize(COLORS_IN_FILE, dither=Image.Dither.NONE)
+        reduced = full.convert("RGB").quantize(dither=Image.Dither.NONE, **palette)
     stream = BytesIO()
     reduced.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
