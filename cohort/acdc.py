@@ -5,16 +5,17 @@ magnitude images and expert labels at end diastole and end systole. Of it, only 
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
-from cohort.records import MissingFile, UnreadableFile, WrongShape
+from cohort.foreign import is_file, read_content
+from cohort.images import open_nifti
+from cohort.records import CardioValError, MissingFile, NotFinite, UnreadableFile, WrongShape
 
 SPLIT_FILE = Path(__file__).with_name("acdc_split.json")
 GROUPS = ("NOR", "DCM", "HCM", "MINF", "RV")
@@ -72,7 +73,7 @@ def read_patient(folder: str | Path) -> AcdcPatient:
 
     Raises
     ------
-    MissingFile, UnreadableFile, WrongShape
+    MissingFile, UnreadableFile, WrongShape, NotFinite
         With the file that is to blame.
     """
     folder = Path(folder)
@@ -85,6 +86,8 @@ def read_patient(folder: str | Path) -> AcdcPatient:
         raise UnreadableFile(
             folder / "Info.cfg", f"expected ED, ES, Group, Height, NbFrame, Weight: {error!r}"
         ) from error
+    if not (0 < height_cm < math.inf and 0 < weight_kg < math.inf):
+        raise UnreadableFile(folder / "Info.cfg", f"expected Height and Weight above 0, got {height_cm}, {weight_kg}")
     images, labels, spacings = [], [], []
     for frame in (ed_frame, es_frame):
         stem = f"{folder.name}_frame{frame:02d}"
@@ -149,10 +152,8 @@ def read_info(path: str | Path) -> dict[str, str]:
     """Read ``Info.cfg``, lines of ``key: value``."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise MissingFile(path, "no such file; an ACDC patient folder has an Info.cfg") from error
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_content(path, missing="no such file; an ACDC patient folder has an Info.cfg").decode("utf-8")
+    except UnicodeDecodeError as error:
         raise UnreadableFile(path, f"not readable as text ({error})") from error
     pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
     return {key.strip(): value.strip() for key, value in pairs}
@@ -160,22 +161,30 @@ def read_info(path: str | Path) -> dict[str, str]:
 
 def _read_volume(path: Path) -> tuple[NDArray[np.generic], tuple[float, float, float]]:
     """NIfTI volume (x, y, z) on disk -> (slices, y, x) and its spacing in mm."""
-    if not path.exists():
+    if not is_file(path):
         raise MissingFile(path, "no such file, though Info.cfg names its frame")
     try:
-        volume = nib.load(path)
+        volume = open_nifti(path)
         data = np.asanyarray(volume.dataobj)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        x, y, z = (float(size) for size in volume.header.get_zooms()[:3])
+    except CardioValError:
+        raise
+    except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
         raise UnreadableFile(path, f"not a readable NIfTI file ({error})") from error
     if data.ndim != 3:
         raise WrongShape(path, f"expected (x, y, z), got {data.shape}")
-    x, y, z = (float(size) for size in volume.header.get_zooms()[:3])
+    if data.dtype.kind not in "fiu" or 0 in data.shape:
+        raise WrongShape(path, f"expected real numbers, none of the axes empty, got {data.dtype} {data.shape}")
+    if not np.isfinite(data).all():
+        raise NotFinite(path, "holds NaN or infinity")
+    if not all(np.isfinite(size) and size > 0 for size in (x, y, z)):
+        raise WrongShape(path, f"expected three positive sizes of a voxel in mm, got {(x, y, z)}")
     return np.ascontiguousarray(data.transpose(2, 1, 0)), (z, y, x)
 
 
 def _our_labels(labels: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
     """ACDC's label order to ours."""
-    codes = np.asarray(labels).astype(np.int64)
+    codes = np.asarray(labels).clip(-1, 4).astype(np.int64)
     if codes.min() < 0 or codes.max() > 3:
         raise UnreadableFile(path, f"expected labels 0 to 3, got {codes.min()} to {codes.max()}")
     return TO_OUR_LABELS[codes]

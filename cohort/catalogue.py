@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cohort.cmrxrecon import read_header, read_info, read_kspace
+from cohort.foreign import is_file, leads_out, printable, read_content
 from cohort.matfile import Pathish
 from cohort.naming import parse_scanner, parse_stem
 from cohort.records import CardioValError, ConfigProblem, FileProblem, MissingFile, Scan, Status, UnreadableFile
@@ -33,6 +35,9 @@ COLUMNS: tuple[str, ...] = (
     "disease",
 )
 COLUMNS += ("shape", "path", "status", "reason", "stem", "file", "size_bytes")
+#: of cohort.csv and diseases.csv: a row of some hundred bytes for each of a million scans
+TABLE_BYTES = 2**29
+UNPRINTABLE = "its name or folder holds what is no printable text in UTF-8; rename it"
 LAYOUT = "<Modality>/<Set>/FullSample/<CenterNNN>/<Vendor_Field_Model>/<PNNN>/<name>.mat"
 Wanted = str | float | Collection[str] | Collection[float] | None
 
@@ -71,16 +76,17 @@ def scan_tree(root: Pathish, *, verify_sha256: bool = False) -> pd.DataFrame:
     if not given.is_dir():
         raise MissingFile(given, f"missing: no such folder; expected a cohort with {LAYOUT}")
     top = given.resolve()
-    diseases, manifest = _read_diseases(top / "diseases.csv"), _read_manifest(top / "cohort.csv")
+    diseases, manifest = _read_diseases(top, "diseases.csv"), _read_manifest(top, "cohort.csv")
     found = _find_files(top)
     if not found and not manifest:
         raise MissingFile(given, f"no k-space file; expected {LAYOUT}")
-    listed = {name: "missing: listed in cohort.csv but not there" for name in manifest if not (top / name).exists()}
+    listed = {name: "missing: listed in cohort.csv but not there" for name in manifest if not is_file(top / name)}
     rows = []
     for file, problem in sorted({**listed, **found}.items()):
         expected = manifest.get(file) if verify_sha256 else None
         scan = _scan(top, PurePosixPath(file), diseases, problem or _hash_problem(top / file, expected))
-        rows.append(asdict(scan) | {"path": str(scan.path), "file": file, "size_bytes": _size(scan.path)})
+        names = {"path": printable(str(scan.path)), "file": printable(file), "stem": printable(scan.stem)}
+        rows.append(asdict(scan) | names | {"reason": printable(scan.reason), "size_bytes": _size(scan.path)})
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -213,13 +219,18 @@ def _find_files(top: Path) -> dict[str, str]:
 
 
 def _link_problem(file: Path, top: Path) -> str:
-    if file.is_symlink() and not file.resolve().is_relative_to(top):
-        return "symbolic link out of the cohort; not followed"
+    """Why the scan, its header or its times are not opened."""
+    if printable(_relative(file, top)) != _relative(file, top):
+        return UNPRINTABLE
+    for path in (file, file.with_name(f"{file.stem}_info.csv"), file.with_name(f"{file.stem}.csv")):
+        if path.is_symlink() and leads_out(path, top):
+            what = "" if path is file else f"{path.name}: "
+            return f"{what}symbolic link out of the cohort; not followed"
     return ""
 
 
 def _hash_problem(file: Path, expected: str | None) -> str:
-    if not expected or not file.is_file():
+    if not expected or not is_file(file):
         return ""
     with file.open("rb") as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -235,6 +246,8 @@ def _scan(top: Path, file: PurePosixPath, diseases: Mapping[tuple[str, str], str
     status: Status = "ok"
     reason = ""
     try:
+        if printable(file.as_posix()) != file.as_posix():
+            raise UnreadableFile(path, problem or UNPRINTABLE)
         known |= _place(file)
         known["disease"] = diseases.get((known["center"], known["patient"]), "unknown")
         known["modality"], known["view"] = parse_stem(file.stem)
@@ -273,35 +286,40 @@ def _is_full(part: str) -> bool:
     return part == "FullSample" or part.startswith("FullSample_")
 
 
-def _read_diseases(path: Path) -> dict[tuple[str, str], str]:
+def _read_diseases(top: Path, name: str) -> dict[tuple[str, str], str]:
     diseases: dict[tuple[str, str], str] = {}
-    for row in _read_table(path, ("center", "patient", "disease")):
+    path = top / name
+    for row in _read_table(top, name, ("center", "patient", "disease")):
         key = (row["center"], row["patient"])
         if diseases.setdefault(key, row["disease"]) != row["disease"]:
             raise UnreadableFile(path, f"gives {key[0]} {key[1]} two diseases, {diseases[key]} and {row['disease']}")
     return diseases
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
-    manifest = {row["path"]: row.get("sha256", "") for row in _read_table(path, ("path",)) if row["path"]}
+def _read_manifest(top: Path, table: str) -> dict[str, str]:
+    path = top / table
+    manifest = {row["path"]: row.get("sha256", "") for row in _read_table(top, table, ("path",)) if row["path"]}
     for name in manifest:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise UnreadableFile(path, f"lists {name!r}; expected paths within the cohort, relative to its root")
     return {PurePosixPath(name).as_posix(): sha256 for name, sha256 in manifest.items()}
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of an optional comma-separated table; none where the file is missing."""
-    if not path.exists():
+def _read_table(top: Path, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of an optional comma-separated table of the cohort; none where the file is missing."""
+    path = top / name
+    if not os.path.lexists(path):
         return []
+    if leads_out(path, top):
+        raise UnreadableFile(path, "symbolic link out of the cohort; not followed, put the table itself here")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with io.StringIO(read_content(path, limit=TABLE_BYTES).decode("utf-8-sig"), newline="") as stream:
             reader = csv.DictReader(stream, restval="", restkey="")
             lacking = [c for c in columns if c not in (reader.fieldnames or ())]
             if lacking:
                 raise UnreadableFile(path, f"no column {lacking[0]!r}; expected {', '.join(columns)}")
             return [{key: str(value).strip() for key, value in row.items()} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UnreadableFile(path, f"not a comma-separated table in UTF-8 ({error})") from error
 
 
@@ -310,4 +328,4 @@ def _relative(path: Path, top: Path) -> str:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    return path.stat().st_size if is_file(path) else 0

@@ -4,6 +4,7 @@ patient.
 Cine: by trigger time. Mapping: by the order of acquisition, with the time of each image beside it.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,14 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
 from pydicom.uid import UID
 
-from cohort.dicom_headers import Frame, read_frames
+from cohort.dicom_headers import Frame, check_deflated, read_frames
 from cohort.dicom_series import DicomSeries, Kind, by_position, check_parallel, majority
+from cohort.foreign import is_file
 from cohort.images import affine_of_planes
-from cohort.records import MissingFile, UnreadableFile
+from cohort.records import MissingFile, NotFinite, UnreadableFile
 
 #: two images of a slice closer in trigger time than this are the same image twice
 TIME_TOLERANCE_MS: Final = 0.5
@@ -98,7 +101,7 @@ def read_cine(folder: Path) -> DicomCine:
         A file is no DICOM image or lacks position, trigger time or spacing; planes are not parallel; or slices have
         different numbers of frames.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    paths = sorted(path for path in folder.iterdir() if is_file(path)) if folder.is_dir() else []
     if not paths:
         raise MissingFile(folder, "holds no file; expected the DICOM files of one cine stack")
     frames = tuple(frame for path in paths for frame in read_frames(path))
@@ -124,6 +127,8 @@ def load_stack(series: DicomSeries) -> DicomStack:
     UnreadableFile
         A file with the reason: no time, a plane that is not parallel, another size, an image twice, a frame or a slice
         missing, or pixels that cannot be decoded.
+    NotFinite
+        Slope and intercept that make no numbers of them.
     """
     rows = sort_frames(series.frames, kind=series.kind)
     attribute = time_attribute(series)
@@ -258,13 +263,19 @@ def read_pixels(rows: Sequence[Sequence[Frame]]) -> NDArray[np.float32]:
                 stored = stored[frame.index] if stored.ndim == 3 else stored
             if stored.shape != images.shape[2:]:
                 raise UnreadableFile(frame.path, f"decodes to {stored.shape}, its header says {images.shape[2:]}")
-            images[t, z] = stored * np.float64(frame.slope) + frame.intercept
+            with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is reported
+                images[t, z] = stored * np.float64(frame.slope) + frame.intercept
+            if not np.isfinite(images[t, z]).all():
+                raise NotFinite(frame.path, "its slope and intercept make values that are infinite or no numbers")
     return images
 
 
 def _decoded(frame: Frame) -> NDArray[Any]:
     try:
-        return pixel_array(frame.path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they may quote the header
+            # pydicom cannot take pixels right from a deflated file
+            return pixel_array(pydicom.dcmread(frame.path) if check_deflated(frame.path) else frame.path)
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         syntax = UID(frame.facts.transfer_syntax).name or "an unknown way"
         if isinstance(error, (RuntimeError, NotImplementedError)) and UID(frame.facts.transfer_syntax).is_compressed:

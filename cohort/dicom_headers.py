@@ -17,10 +17,17 @@ from typing import Any, Final, Literal
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedMRImageStorage,
+    LegacyConvertedEnhancedMRImageStorage,
+    MRImageStorage,
+)
 
 from cohort.dicom_words import known_words, pseudonym, seconds
-from cohort.records import UnreadableFile
+from cohort.foreign import SMALL_BYTES, check_unpacked, is_file, printable
+from cohort.records import CardioValError, UnreadableFile
 
 Component = Literal["magnitude", "phase", "other"]
 
@@ -33,8 +40,9 @@ INVERSION = re.compile(r"\bTI(?:eff)?\b\D{0,4}(\d+(?:\.\d+)?)\s*ms", re.IGNORECA
 TEXT_VRS = ("LO", "SH", "LT", "ST", "UT", "CS")
 #: a header that promises more than this is damaged, not large
 MAX_FILE_BYTES: Final = 16 * 2**30
-#: what damaged bytes lead to, besides the errors that say themselves that this is no DICOM file
-DAMAGE: Final = (KeyError, EOFError, IndexError, ArithmeticError, RecursionError, MemoryError, zlib.error)
+LONGEST_NAME: Final = 64  # of a vendor or a scanner
+PREAMBLE_BYTES: Final = 132
+GROUP_LENGTH_BYTES: Final = 12
 
 
 @dataclass(frozen=True)
@@ -113,18 +121,39 @@ def read_frames(path: Path) -> tuple[Frame, ...]:
     UnreadableFile
         No DICOM file, no image with a place in the patient, or a file smaller than the images it promises.
     """
+    if not is_file(path):
+        raise UnreadableFile(path, "not a plain file; expected a DICOM file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values that break the standard are judged one by one below
+            check_deflated(path)
             header = pydicom.dcmread(path, stop_before_pixels=True)
             frames = tuple(_frames(path, header))
             if frames:
                 _check_size(path, header, len(frames))
+    except CardioValError:
+        raise
     except (InvalidDicomError, OSError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise UnreadableFile(path, f"not a DICOM file with an image ({_why(error)})") from error
-    except DAMAGE as error:
+    except Exception as error:  # pydicom raises whatever damaged bytes lead it to
         raise UnreadableFile(path, f"damaged DICOM header ({type(error).__name__})") from error
     return frames
+
+
+def check_deflated(path: Path) -> bool:
+    """Whether the file is of the deflated kind, which pydicom unpacks whole; refused where it would fill the memory."""
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return False
+    packed_bytes, unpacked = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        stream.seek(PREAMBLE_BYTES + GROUP_LENGTH_BYTES + int(meta.get("FileMetaInformationGroupLength", 0)))
+        unpacker, content = zlib.decompressobj(-zlib.MAX_WBITS), stream.read()
+    while content and not unpacker.eof:
+        unpacked += len(unpacker.decompress(content, SMALL_BYTES // 16))
+        check_unpacked(path, unpacked, packed_bytes=packed_bytes)
+        content = unpacker.unconsumed_tail
+    return True
 
 
 def _frames(path: Path, header: pydicom.Dataset) -> Iterator[Frame]:
@@ -229,8 +258,8 @@ def _facts(header: pydicom.Dataset) -> Facts:
         frame_of_reference=str(header.get("FrameOfReferenceUID", "")),
         series_number=int(header.get("SeriesNumber") or 0),
         transfer_syntax=str(header.file_meta.get("TransferSyntaxUID", "")),
-        vendor=str(header.get("Manufacturer", "")),
-        scanner=str(header.get("ManufacturerModelName", "")),
+        vendor=_named(header, "Manufacturer"),
+        scanner=_named(header, "ManufacturerModelName"),
         field_t=look.number("MagneticFieldStrength") or math.nan,
         heart_rate_bpm=rate,
         height_m=look.number("PatientSize") or None,
@@ -241,6 +270,11 @@ def _facts(header: pydicom.Dataset) -> Facts:
             str(header.get("PatientID") or header.get("StudyInstanceUID", "")), str(header.get("IssuerOfPatientID", ""))
         ),
     )
+
+
+def _named(header: pydicom.Dataset, attribute: str) -> str:
+    """What a vendor or a scanner is called, short and fit for a table."""
+    return printable(str(header.get(attribute, "")))[:LONGEST_NAME]
 
 
 def _component(header: pydicom.Dataset, look: _Look) -> Component:
@@ -308,6 +342,7 @@ def _check_size(path: Path, header: pydicom.Dataset, n_frames: int) -> None:
     if plain and path.stat().st_size < expected:
         reason = f"holds {path.stat().st_size} bytes; its header promises {expected} of images: truncated?"
         raise UnreadableFile(path, reason)
+    check_unpacked(path, expected, packed_bytes=path.stat().st_size)
 
 
 def _why(error: Exception) -> str:

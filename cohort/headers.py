@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.atomic import write_text
+from cohort.foreign import is_file, read_content
 from cohort.matfile import Pathish
 from cohort.records import MissingFile, UnreadableFile, WrongShape
 
@@ -81,10 +82,10 @@ def info_path(path_to_mat: Pathish) -> Path:
     mat = Path(path_to_mat)
     stem = re.sub(r"_kus(_.*)?$", "", mat.stem)
     usual = mat.with_name(f"{stem}_info.csv")
-    if usual.is_file():
+    if is_file(usual):
         return usual
     short = mat.with_name(f"{stem}.csv")
-    if short.is_file() and _is_header(short):
+    if is_file(short) and _is_header(short):
         return short
     raise MissingFile(usual, "missing: the header 'Parameter,Value' that belongs beside the .mat file")
 
@@ -101,7 +102,7 @@ def times_of_series(path_to_mat: Pathish, *, n_frames: int, n_slices: int) -> ND
     mat = Path(path_to_mat)
     keys = _time_keys(mat)
     table = mat.with_name(f"{mat.stem}.csv")
-    if table.is_file() and not _is_header(table):
+    if is_file(table) and not _is_header(table):
         source, cells = table, _time_cells(table)
     else:
         source, cells = _times_of_info(mat, keys, table)
@@ -143,7 +144,9 @@ def _time_keys(mat: Path) -> tuple[str, ...]:
 
 
 def _is_header(path: Path) -> bool:
-    return path.read_bytes()[:64].lstrip(b"\xef\xbb\xbf\"' ").startswith(b"Parameter")
+    with path.open("rb") as stream:
+        head = stream.read(64)
+    return head.lstrip(b"\xef\xbb\xbf\"' ").startswith(b"Parameter")
 
 
 def _time_cells(table: Path) -> NDArray[np.float64]:
@@ -191,12 +194,7 @@ def _for_slices(times: NDArray[np.float64], n_slices: int, source: Path) -> NDAr
 
 def _rows(path: Path) -> list[list[str]]:
     """Non-empty rows of a comma-separated file, UTF-8 or Latin-1."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingFile(path, "missing: no such file") from error
-    except OSError as error:
-        raise UnreadableFile(path, f"cannot be read: {error.strerror}") from error
+    data = read_content(path)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cohort.atomic import replacing, write_text
+from cohort.foreign import check_unpacked, is_file, read_json
 from cohort.matfile import Pathish
-from cohort.records import MissingFile, NotFinite, UnreadableFile, WrongShape
+from cohort.records import CardioValError, MissingFile, NotFinite, UnreadableFile, WrongShape
 
 Spacing = tuple[float, float, float]
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 NIFTI2_HEADER_BYTES = 540
+#: some programs leave a little behind the image; more is no image
+TAIL_BYTES = 2**20
 SECONDS_PER_UNIT = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 #: an axis closer to a body axis than this cosine (8 degrees) lies along it: if both do, the affine may be made up
 OBLIQUE = 0.99
@@ -189,14 +193,16 @@ def read_placed(path: Pathish, *, allow_nan: bool = False) -> PlacedImage:
     """
     source = Path(path)
     beside = sidecar_path(source)
-    if not source.is_file():
+    if not is_file(source):
         raise MissingFile(source, "missing: no such file")
     try:
-        nifti = _open_nifti(source)
+        nifti = open_nifti(source)
         stored = np.asanyarray(nifti.dataobj)
         zooms, (unit, time_unit) = nifti.header.get_zooms(), nifti.header.get_xyzt_units()
         placed = int(nifti.header["qform_code"]) > 0 or int(nifti.header["sform_code"]) > 0
         affine = np.asarray(nifti.affine, dtype=np.float64)
+    except CardioValError:
+        raise
     except Exception as error:  # nibabel and zlib raise whatever the damaged bytes lead to
         raise UnreadableFile(source, f"not a whole NIfTI file ({type(error).__name__}: {error})") from error
     if stored.ndim not in (3, 4):
@@ -281,7 +287,8 @@ def read_labels(path: Pathish, *, atria: bool = False) -> tuple[NDArray[np.uint8
         As `read_image`; WrongShape also for values other than 0 to 5.
     """
     image, spacing, sidecar = read_image(path)
-    labels = image.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # what is no label is told below
+        labels = image.astype(np.uint8)
     if (labels != image).any() or labels.max() >= N_LABELS:
         raise WrongShape(path, f"expected labels 0 to {N_LABELS - 1}, got values from {image.min()} to {image.max()}")
     return labels if atria else without_atria(labels), spacing, sidecar
@@ -307,13 +314,43 @@ def sidecar_path(path: Pathish) -> Path:
     raise UnreadableFile(target, "expected a name ending in .nii.gz or .nii")
 
 
-def _open_nifti(source: Path) -> Any:
-    """Unpack all of the file before anything is believed, so that the checksum of gzip is compared."""
-    content = source.read_bytes()
-    if source.suffix == ".gz":
-        content = gzip.decompress(content)
-    header_bytes = {int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")}
-    return (nibabel.Nifti2Image if NIFTI2_HEADER_BYTES in header_bytes else nibabel.Nifti1Image).from_bytes(content)
+def open_nifti(source: Path) -> Any:
+    """Open a NIfTI file with nibabel, after what its header promises was set against its size.
+
+    All of the file is unpacked, so that the checksum of gzip is compared, but never more than the header says.
+
+    Raises
+    ------
+    UnreadableFile
+        Less or more in the file than its header promises, or so much that it would fill the memory.
+    Exception
+        Whatever nibabel and zlib raise over damaged bytes.
+    """
+    packed_bytes = source.stat().st_size
+    with source.open("rb") as raw, gzip.GzipFile(fileobj=raw) if source.suffix == ".gz" else raw as stream:
+        head = stream.read(NIFTI2_HEADER_BYTES)
+        kind, promised = _promised_bytes(head)
+        check_unpacked(source, promised, packed_bytes=packed_bytes)
+        content = head + stream.read(max(0, promised + TAIL_BYTES + 1 - len(head)))
+    if len(content) < promised:
+        raise UnreadableFile(
+            source, f"not a whole NIfTI file: holds {len(content)} bytes, its header promises {promised}"
+        )
+    if len(content) > promised + TAIL_BYTES:
+        raise UnreadableFile(
+            source, f"not a NIfTI file alone: holds more than the {promised} bytes that its header promises"
+        )
+    return kind.from_bytes(content)
+
+
+def _promised_bytes(head: bytes) -> tuple[Any, int]:
+    """Class of the image, and bytes of header and image by the header."""
+    is_second = NIFTI2_HEADER_BYTES in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big"))
+    kind = nibabel.Nifti2Image if is_second else nibabel.Nifti1Image
+    header = kind.header_class(head[: kind.header_class.template_dtype.itemsize], check=False)
+    n_axes = int(header["dim"][0])
+    lengths = [max(int(n), 0) for n in header["dim"][1 : n_axes + 1]]
+    return kind, int(header["vox_offset"]) + math.prod(lengths) * int(header.get_data_dtype().itemsize)
 
 
 def _storable(path: Path, image: NDArray[Any], *, allow_nan: bool) -> NDArray[Any]:
@@ -336,12 +373,9 @@ def _checked_spacing(path: Path, spacing_mm: Spacing) -> Spacing:
 
 
 def _read_sidecar(beside: Path) -> dict[str, Any]:
-    if not beside.is_file():
+    if not is_file(beside):
         return {}
-    try:
-        content = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UnreadableFile(beside, f"not JSON ({error})") from error
+    content = read_json(beside, unknown_as_none=True)
     if not isinstance(content, dict):
         raise UnreadableFile(beside, f"expected a JSON object, got {type(content).__name__}")
     return content

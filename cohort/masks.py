@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cohort.foreign import is_file, leads_out
 from cohort.matfile import Pathish, find_variable, read_variable, write_variable
 from cohort.records import MissingFile, UnreadableFile, WrongShape
 
@@ -109,13 +110,15 @@ def find_mask(kspace: Pathish, *, pattern: str, acceleration: float, folder: Pat
         None there; the names looked for are told.
     WrongShape
         Several, and no rule says which.
+    UnreadableFile
+        It is a symbolic link out of the cohort, or out of the folder given.
     """
     kspace = Path(kspace)
     wanted = f"{kspace.stem}_mask_{pattern}{acceleration:g}.mat"
     for candidates in _places(kspace, wanted, pattern, acceleration, None if folder is None else Path(folder)):
-        there = [path for path in candidates if path.is_file()]
+        there = [path for path in candidates if is_file(path)]
         if len(there) == 1:
-            return there[0]
+            return _inside(there[0], kspace, Path(folder) if folder is not None else None)
         if there:
             names = ", ".join(next(part for part in path.parts if part.startswith("Mask_")) for path in there)
             raise WrongShape(kspace, f"expected one mask {wanted} of this scan, found {len(there)}: {names}; keep one")
@@ -145,6 +148,15 @@ def _places(kspace: Path, wanted: str, pattern: str, acceleration: float, folder
     yield [path / below / wanted for path in sorted(beside.glob("Mask_*"))]
     if pattern == "Uniform":
         yield [beside / f"AccFactor{round(acceleration):02d}" / below / f"{kspace.stem}_mask.mat"]
+
+
+def _inside(mask: Path, kspace: Path, folder: Path | None) -> Path:
+    """The mask, if it lies where it was looked for: in the tree that holds the scan's FullSample, or in the folder."""
+    index = next((i for i, part in enumerate(kspace.parts) if part.startswith(FULL_SAMPLE)), len(kspace.parts) - 1)
+    top = Path(*kspace.parts[:index]) if folder is None else folder
+    if leads_out(mask, top):
+        raise UnreadableFile(mask, f"symbolic link out of {top}; not followed, copy the mask there")
+    return mask
 
 
 def _ones(stored: NDArray[Any], path: Pathish, name: str) -> Mask:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cohort.foreign import check_unpacked
 from cohort.records import UnreadableFile
 
 HEADER_BYTES = 128
@@ -79,11 +80,14 @@ def read_array(path: Path, variable: Variable) -> NDArray[Any]:
     Raises
     ------
     UnreadableFile
-        No numbers, or content that does not have the length its shape needs.
+        No numbers, content that does not have the length its shape needs, or a shape that the file is too small for.
     """
     if variable.dtype is None:
         raise UnreadableFile(path, f"variable {variable.name!r} holds no numbers")
     count = math.prod(variable.shape)
+    parts = 2 if variable.is_complex else 1
+    n_bytes = count * parts * np.dtype(variable.dtype).itemsize
+    check_unpacked(path, n_bytes, packed_bytes=variable.element.length)
     with path.open("rb") as stream:
         stream.seek(variable.element.begin)
         stored = stream.read(variable.element.length)

@@ -21,11 +21,15 @@ from numpy.typing import NDArray
 
 from cohort import mat5
 from cohort.atomic import replacing
+from cohort.foreign import check_memory, check_unpacked
 from cohort.records import CardioValError, MissingFile, UnreadableFile, WrongShape
 
 Pathish = str | PathLike[str]
 USERBLOCK_BYTES = 512  # what MATLAB puts before the HDF5 part
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: filters of HDF5 that are used: gzip, shuffle, checksum, LZF; for others the library would look for plug-ins on the disk
+FILTERS = frozenset({1, 2, 3, 32000})
+MOST_AXES = 64  # of an array that MATLAB stores as the list of its dimensions
 COMPLEX = np.dtype([("real", "<f4"), ("imag", "<f4")])  # how MATLAB stores complex single precision
 
 
@@ -132,6 +136,7 @@ def read_variable(path: Pathish, name: str) -> NDArray[Any]:
     with reported(path), _open_hdf5(path) as file:
         dataset = file[name]
         _check_storage(dataset, path)
+        check_memory(path, dataset.size * max(dataset.dtype.itemsize, COMPLEX.itemsize))
         return _joined(dataset[()])
 
 
@@ -233,17 +238,18 @@ def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _dataset_shape(dataset: h5py.Dataset) -> tuple[int, ...]:
     """Shape of a dataset; MATLAB stores an empty array as the list of its dimensions and a mark."""
-    if dataset.attrs.get("MATLAB_empty", 0):
+    if dataset.size and dataset.size <= MOST_AXES and dataset.attrs.get("MATLAB_empty", 0):
         return tuple(int(n) for n in reversed(np.atleast_1d(dataset[()])))
     return tuple(dataset.shape or ())
 
 
 def _check_storage(dataset: h5py.Dataset, path: Path) -> None:
-    """Raise where chunks are missing (an interrupted writer) or the values are no numbers."""
+    """Raise where chunks are missing (an interrupted writer), the values are no numbers, or the file cannot mean them."""
     kind = dataset.dtype
     numbers = kind.names == ("real", "imag") or kind.kind in "fciub"
     if not numbers:
         raise UnreadableFile(path, f"variable {dataset.name.strip('/')!r} holds {kind}; expected numbers")
+    _check_packing(dataset, path)
     if dataset.chunks is None:
         whole = dataset.id.get_storage_size() >= dataset.size * kind.itemsize
     else:
@@ -252,6 +258,19 @@ def _check_storage(dataset: h5py.Dataset, path: Path) -> None:
     if not whole:
         name = dataset.name.strip("/")
         raise UnreadableFile(path, f"truncated: parts of variable {name!r} were never written; copy or export it again")
+
+
+def _check_packing(dataset: h5py.Dataset, path: Path) -> None:
+    """Raise where the file is too small for what it promises, or needs a filter that is not in the library."""
+    plan = dataset.id.get_create_plist()
+    filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}
+    if filters - FILTERS:
+        raise UnreadableFile(
+            path, f"packed by HDF5 filter {min(filters - FILTERS)}, which is not read; export it with gzip"
+        )
+    packed_bytes = path.stat().st_size
+    for count in (dataset.size, math.prod(dataset.chunks or ())):
+        check_unpacked(path, count * dataset.dtype.itemsize, packed_bytes=packed_bytes)
 
 
 def _joined(data: NDArray[Any]) -> NDArray[Any]:

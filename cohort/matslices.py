@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from cohort.foreign import check_memory
 from cohort.matfile import COMPLEX, Pathish, check_complex, mat_version, open_variable, read_variable, reported
 from cohort.records import UnreadableFile
 
@@ -99,6 +100,7 @@ def _part(dataset: h5py.Dataset, selection: tuple[slice, ...], path: Path) -> ND
     """Read a part as complex64; HDF5 converts on the way, so that double precision takes no memory of its own."""
     chosen = selection + (slice(None),) * (dataset.ndim - len(selection))
     shape = tuple(len(range(*part.indices(n))) for part, n in zip(chosen, dataset.shape, strict=True))
+    check_memory(path, math.prod(shape) * COMPLEX.itemsize)
     out = np.empty(shape, np.complex64)
     stored: Any = out.view(COMPLEX) if dataset.dtype.names == ("real", "imag") else out
     with reported(path):

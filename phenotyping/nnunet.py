@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cohort.foreign import check_weights
 from cohort.records import MeasurementFailed, WeightsProblem
 from phenotyping.nnunet_labels import LabelMap, check_model_order, label_table
 from phenotyping.nnunet_region import Region, heart_region, largest_part
@@ -182,15 +183,16 @@ def load_checkpoint_safely(path: str | Path) -> dict[str, Any]:
         Not there, not a checkpoint, or it would execute code.
     """
     path = Path(path)
+    if not path.is_file():
+        raise WeightsProblem(path, "no such file; expected an nnU-Net v2 checkpoint")
+    check_weights(path)
     try:
         with torch.serialization.safe_globals(_harmless_types()):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsProblem(path, "no such file; expected an nnU-Net v2 checkpoint") from error
     except pickle.UnpicklingError as error:
         reason = "refused: it holds more than tensors and plain values, and loading it could execute code"
         raise WeightsProblem(path, reason) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # torch raises whatever damaged bytes lead it to
         raise WeightsProblem(path, f"not a readable checkpoint ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict):
         raise WeightsProblem(path, f"expected a dictionary, got {type(checkpoint).__name__}")

@@ -1,16 +1,17 @@
 """How is a CardioMM network stored and loaded? Published Lightning checkpoints and ours, without executing code."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cohort.atomic import replacing
 from cohort.fingerprint import file_sha256
+from cohort.foreign import check_weights
 from cohort.records import WeightsProblem
 from recon.cardiomm.network import CardioMM, CardioMMSize, Consistency, EmbeddingNorm, Stacked, Texts
 
@@ -37,6 +38,9 @@ PUBLISHED_NAMES = {
 }
 OTHER_NAMES = {"adjacent_slices": "num_adj_slices"}
 """Other spellings of a hyper-parameter."""
+LARGEST = {"n_cascades": 100, "n_adjacent": 99}
+LARGEST_WIDTH = 16384
+"""Hyper-parameters beyond these are damage: building such a network would take for ever."""
 OUR_KEYS: dict[str, tuple[str, tuple[str, ...]]] = {
     # a checkpoint that does not name its normalisation is a published one
     "embedding_norm": ("sign", get_args(EmbeddingNorm)),
@@ -70,23 +74,25 @@ def load_cardiomm(path: str | os.PathLike[str], *, device: str | torch.device = 
     path = Path(path)
     content = read_checkpoint(path)
     size = checkpoint_size(content, path=path)
+    weights = network_weights(content["state_dict"])
     with torch.device("meta"):  # shapes only: no random numbers, and no memory before the weights are known to fit
         network = CardioMM(size)
-    weights = network_weights(content["state_dict"])
     try:
         missing, unexpected = network.load_state_dict(weights, strict=False, assign=True)
-    except RuntimeError as error:
-        _, first, *others = str(error).splitlines()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        first, *others = str(error).splitlines()[1:] or [str(error)]  # torch puts a heading over the list
         more = f" and {len(others)} more" if others else ""
         raise WeightsProblem(path, f"weights do not fit the stated size: {first.strip()[:200]}{more}") from error
     if missing or unexpected:
         raise WeightsProblem(
             path, f"not a CardioMM network of the stated size: lacks {missing[:3]}, has unknown {unexpected[:3]}"
         )
-    network.float()
     for name, value in network.state_dict().items():
+        if value.layout != torch.strided or not value.is_floating_point():
+            raise WeightsProblem(path, f"{name} holds {value.dtype}, {value.layout}; expected floating point numbers")
         if not torch.isfinite(value).all():
             raise WeightsProblem(path, f"{name} holds NaN or infinite values")
+    network.float()
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             # channels beside each other: the same numbers, 1.3 times faster on CPU
@@ -119,13 +125,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain types only; anything that would run code is refused."""
     if not path.is_file():
         raise WeightsProblem(path, NO_SUCH_FILE)
+    check_weights(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # torch raises whatever damaged bytes lead it to
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise WeightsProblem(path, f"not a checkpoint of tensors and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise WeightsProblem(path, "holds no state_dict; expected a Lightning checkpoint of CardioMM")
+    if not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content["state_dict"].items()):
+        raise WeightsProblem(path, "its state_dict holds something else than names with tensors; expected torch.Tensor")
     return content
 
 
@@ -144,7 +153,12 @@ def checkpoint_size(content: Mapping[str, Any], *, path: Path) -> CardioMMSize:
     for published, ours in PUBLISHED_NAMES.items():
         if ours in known and not same_kind(known[ours], getattr(default, ours)):
             raise WeightsProblem(
-                path, f"{published} is {hyper[published]!r}; expected numbers like {getattr(default, ours)}"
+                path, f"{published} is {str(hyper[published])[:80]}; expected numbers like {getattr(default, ours)}"
+            )
+        largest = LARGEST.get(ours, LARGEST_WIDTH)
+        if ours in known and np.max(known[ours]) > largest:
+            raise WeightsProblem(
+                path, f"{published} is {str(hyper[published])[:80]}; no such network has over {largest}"
             )
     for key, (missing, choices) in OUR_KEYS.items():
         known[key] = hyper.get(key, missing)
