@@ -18,6 +18,7 @@ from flows.config import REFERENCE, ValidationConfig
 from flows.measure_cine import measure_cine, planned_of_cine
 from flows.measure_map import HEART_MARGIN_MM, measure_map, planned_of_map
 from flows.measured_values import Measured, Value, failed, row_of, with_geometry, with_warning
+from flows.resources import USAGE, metered, used
 from flows.stages import CINE, ScanJob, one_line, times_of, upright, upright_spacing
 from phenotyping.overlap import dice
 from recon.metrics import heart_box, heart_scores, official_scores
@@ -62,6 +63,7 @@ def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, conf
     )
 
 
+@metered("measure")
 def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path, config: ValidationConfig) -> Path:
     """Measure every arm of one scan and compare it with the truth, where that is known.
 
@@ -103,7 +105,7 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path, config:
                 files.append(path)
                 gallery.append({**entry, **{k: arm[k] for k in ("method", "pattern", "acceleration")}})
     rows += truth_rows(job, planned(job.modality, n_frames=recon["shape"][0], recon=recon, config=config))
-    content = {"rows": rows, "gallery": gallery, "confidence": trust, "facts": facts}
+    content = {"rows": rows, "gallery": gallery, "confidence": trust, "facts": facts, USAGE: used()}
     return write_manifest(manifest, key=key, files=files, content=content)
 
 

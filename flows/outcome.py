@@ -23,6 +23,7 @@ from flows.config import REFERENCE, ValidationConfig
 from flows.model_cards import model_cards
 from flows.patient_sex import sexes_of
 from flows.quality_findings import quality_findings
+from flows.resources import timing_rows
 from flows.segment_differences import segment_differences
 from flows.segment_values import write_segments
 from flows.tissue_values import normal_ranges, tissue_values
@@ -132,6 +133,7 @@ def write_results(
     results["shift"] = [dict(row) for row in shift]
     results["gallery"] = gallery(config, manifests, measured, results)
     results["cohort"]["n_scans_found"] = len(catalogue)
+    results["timing"] = timing_rows(manifests, started_utc=str(facts["started_utc"]))
     results["provenance"] = dict(facts)
     results["model_cards"] = model_cards(config, facts["weights"])
     write_text(config.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")

@@ -24,6 +24,7 @@ from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstr
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
 from flows.config import REFERENCE, Arm, ValidationConfig
 from flows.reliability import reliability_entry, slice_reliability
+from flows.resources import USAGE, metered, used
 from phenotyping.contrast import segmentation_image
 from phenotyping.nnunet import model_identity, segment
 from phenotyping.topology import Repair, repair
@@ -110,6 +111,7 @@ def reconstruction_key(job: ScanJob, config: ValidationConfig) -> str:
     )
 
 
+@metered("reconstruct")
 def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
     """Reconstruct one scan fully sampled and in every arm.
 
@@ -165,6 +167,7 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         "shape": list(shape),
         "acquired": region.record(),
         "arms": {run.arm.name: run.entry() for run in arms},
+        USAGE: used(),
     }
     return write_manifest(manifest, key=key, files=files, content=content)
 
@@ -375,6 +378,7 @@ def times_of(job: ScanJob) -> list[list[float]] | str | None:
     return times
 
 
+@metered("segment")
 def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -> Path:
     """Label every arm of one scan; mapping series on one image of their own.
 
@@ -418,7 +422,7 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
         write_labels(path, labels, spacing_mm=spacing, sidecar={"scan": job.label, "arm": name, "repaired": repaired})
         files.append(path)
         arms[name] = {"status": "ok", "reason": "", "labels": path.name, "repaired": repaired}
-    return write_manifest(manifest, key=key, files=files, content={"arms": arms})
+    return write_manifest(manifest, key=key, files=files, content={"arms": arms, USAGE: used()})
 
 
 def told(mended: Repair) -> str:

@@ -23,6 +23,7 @@ from reports.segments import segments
 from reports.selection import absent_block
 from reports.subgroups import subgroups
 from reports.tables import Cell, Row, Table
+from reports.timing import timing
 from reports.tissue import tissue
 from reports.trends import bias_profile, trend
 from reports.trust import reliability, shift
@@ -198,6 +199,7 @@ SECTIONS: dict[str, Callable[[Context], list[Block]]] = {
         acceptance,
         model_cards,
         methods,
+        timing,
         provenance,
     )
 }
