@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cohort.atomic import write_text
+from cohort.foreign import parse_toml, read_content
 from cohort.records import ConfigProblem, MissingFile
 from flows.agree_table import TableOptions
 from flows.analysis_options import Statistics
 from flows.analysis_plan import PLAN_FILE, AnalysisPlan, canonical, plan_facts, plan_hash, read_plan
-from flows.margins import Margins, _margin
+from flows.margins import Margins, checked_margin
 
 Truth = Literal["", "constant", "varying"]
 NOTHING_FIXED = "none: nothing was fixed beforehand, so the study describes"
@@ -90,15 +90,12 @@ def agreement_margins(path: Path | None) -> Margins:
         return Margins({}, NOTHING_FIXED)
     if not path.is_file():
         raise MissingFile(path, "no such margins file")
-    content = path.read_bytes()
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
+    content = read_content(path)
+    table = parse_toml(content, path)
     rows, origin = table.get("margins"), table.get("origin")
     if not isinstance(rows, dict) or not rows or not isinstance(origin, str) or not origin.strip():
         raise ConfigProblem(f"{path}: expected `origin` (who set the margins) and tables [margins.<measurement>]")
-    by_name = {name: _margin(path, name, row) for name, row in rows.items()}
+    by_name = {name: checked_margin(path, name, row) for name, row in rows.items()}
     return Margins(by_name, origin, hashlib.sha256(content).hexdigest())
 
 

@@ -43,8 +43,8 @@ def demo(
     """Run the main job on an embedded synthetic cohort; a second run resumes."""
     from dataclasses import replace
 
-    from flows.config import Running, worker_count
     from flows.demo import demo_cohort, demo_config, n_demo_scans
+    from flows.running import Running, worker_count
 
     running = Running(device=device, workers=workers)
     with bars() as advance:
@@ -164,7 +164,7 @@ def simulate(
     """Write a cohort of simulated k-space, marked as such: of synthetic patients, or of ACDC's magnitude images."""
     from cohort.synthetic.from_acdc import simulate_from_acdc
     from cohort.synthetic.study import DEMO_CENTERS, simulate_cohort
-    from flows.config import one_blas_thread
+    from flows.running import one_blas_thread
 
     one_blas_thread()
     with bars() as advance:
@@ -203,12 +203,15 @@ def acdc_names(patients: str) -> list[str]:
 def report(run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")]) -> None:
     """Write a run's report again from its results, without computing anything."""
     from cohort.records import MissingFile
+    from reports.agreement_study import write_agreement_report
     from reports.study import write_study_report
 
     path = run_dir / "results.json"
     if not path.is_file():
         raise MissingFile(path, "no results; is this the folder of a finished run?")
-    page, pdf = write_study_report(run_dir, json.loads(path.read_text(encoding="utf-8")))
+    results = json.loads(path.read_text(encoding="utf-8"))
+    write = write_agreement_report if results.get("kind") == "agreement" else write_study_report
+    page, pdf = write(run_dir, results)
     console.print(f"{page}\n{pdf}", soft_wrap=True)
 
 

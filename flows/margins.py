@@ -2,11 +2,11 @@
 
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cohort.foreign import parse_toml, read_content
 from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile
 
@@ -74,22 +74,20 @@ def load_margins(path: Path | None = None) -> Margins:
     path = PROPOSED if path is None else Path(path)
     if not path.is_file():
         raise MissingFile(path, "no such margins file")
-    content = path.read_bytes()
-    try:
-        table = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
+    content = read_content(path)
+    table = parse_toml(content, path)
     rows, origin = table.get("margins"), table.get("origin")
     if not isinstance(rows, dict) or not rows or not isinstance(origin, str) or not origin.strip():
         raise ConfigProblem(f"{path}: expected `origin` (who set the margins) and tables [margins.<phenotype>]")
     unknown = sorted(set(rows) - set(VOCABULARY))
     if unknown:
         raise ConfigProblem(f"{path}: no phenotype is called {', '.join(unknown)}; known are {', '.join(VOCABULARY)}")
-    by_phenotype = {name: _margin(path, name, row) for name, row in rows.items()}
+    by_phenotype = {name: checked_margin(path, name, row) for name, row in rows.items()}
     return Margins(by_phenotype, origin, hashlib.sha256(content).hexdigest())
 
 
-def _margin(path: Path, name: str, row: object) -> Margin:
+def checked_margin(path: Path, name: str, row: object) -> Margin:
+    """One table of a margins file, or ConfigProblem naming what is wrong with it."""
     if not isinstance(row, dict):
         raise ConfigProblem(f"{path}: [margins.{name}] must be a table")
     sides = [key for key in ("bias_lower", "bias_upper") if key in row]

@@ -78,8 +78,9 @@ def sensitivity(
             f"{level} % interval {low} to {high} %) differ by less than {margin.limits:g} {margin.unit}"
         )
         if tipping is not None:
-            borne = f"all {failed}" if tipping >= failed else f"{tipping}"
-            statement += f"; the verdict would bear {borne} of them at that margin"
+            all_of_them = "it" if failed == 1 else f"all {failed} of them"
+            borne = all_of_them if tipping >= failed else f"{tipping} of them"
+            statement += f"; the verdict would bear {borne} at that margin"
     interval = {"estimate": share.estimate, "low": share.low, "high": share.high}
     counts = {"inside": inside, "attempted": attempted, "share": interval}
     return counts | {"statement": statement, "tipping_point": tipping}

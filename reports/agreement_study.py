@@ -21,7 +21,7 @@ from reports.agreement_blocks import (
     verdict_grid,
     verdict_key,
 )
-from reports.descriptive import COEFFICIENTS, SPREAD, _coefficients, _spread
+from reports.descriptive import COEFFICIENTS, SPREAD, coefficients, spread
 from reports.document import Block, Context, in_order, plots_block, table_block, text_block
 from reports.regression_figure import regression_panels
 from reports.small_pages import Section, write_pages
@@ -71,8 +71,8 @@ def descriptive(context: Context) -> list[Block]:
     """Coefficients, and the spread in other terms."""
     names, blocks = Names(context.results), []
     for identifier, caption, columns, make in (
-        ("coefficients-table", "Coefficients", COEFFICIENTS, _coefficients),
-        ("spread-table", "Spread in other terms", SPREAD, _spread),
+        ("coefficients-table", "Coefficients", COEFFICIENTS, coefficients),
+        ("spread-table", "Spread in other terms", SPREAD, spread),
     ):
         lines = [
             Row((*_named(names, row), *make(row["descriptive"], row, names.digits(row["phenotype"]))))

@@ -50,9 +50,9 @@ def descriptive_blocks(context: Context, rows: Entries) -> list[Block]:
             "coefficients-table",
             "Descriptive coefficients; slope: of the difference on the mean",
             COEFFICIENTS,
-            _coefficients,
+            coefficients,
         ),
-        ("spread-table", "Spread in other terms; inside: pairs within the margin of individuals", SPREAD, _spread),
+        ("spread-table", "Spread in other terms; inside: pairs within the margin of individuals", SPREAD, spread),
     ):
         title = f"{caption}, with {context.level} intervals"
         table = partial(_table, context, rows, title, columns, make)
@@ -86,7 +86,8 @@ def _table(
     return tables.make_table(caption, ["Measurement", "Arm", *columns], lines)
 
 
-def _coefficients(found: Mapping[str, Any], row: Mapping[str, Any], _digits: int) -> list[Cell]:
+def coefficients(found: Mapping[str, Any], row: Mapping[str, Any], _digits: int) -> list[Cell]:
+    """Cells for COEFFICIENTS; they describe and decide nothing."""
     p = found.get("heteroscedasticity_p")
     return [
         tables.estimate(found.get("pearson"), 3),
@@ -98,7 +99,8 @@ def _coefficients(found: Mapping[str, Any], row: Mapping[str, Any], _digits: int
     ]
 
 
-def _spread(found: Mapping[str, Any], row: Mapping[str, Any], digits: int) -> list[Cell]:
+def spread(found: Mapping[str, Any], row: Mapping[str, Any], digits: int) -> list[Cell]:
+    """Cells for SPREAD: limits without a distribution, in percent, and the share inside."""
     test = row.get("agreement_test") or {}
     return [
         tables.numeric(found.get("median_difference"), digits, signed=True),
