@@ -5,7 +5,15 @@ import sys
 import typer
 
 from cohort.records import CardioValError
-from flows import commands_agreement, commands_patient, commands_plan, commands_readers, commands_run, commands_train
+from flows import (
+    commands_agreement,
+    commands_history,
+    commands_patient,
+    commands_plan,
+    commands_readers,
+    commands_run,
+    commands_train,
+)
 from flows.terminal import BAD_CALL, console
 
 app = typer.Typer(
@@ -19,6 +27,7 @@ app.add_typer(commands_agreement.app)
 app.add_typer(commands_patient.app)
 app.add_typer(commands_train.app, name="train")
 app.add_typer(commands_readers.app, name="readers")
+app.add_typer(commands_history.app, name="history")
 
 
 def main() -> None:
