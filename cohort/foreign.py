@@ -25,6 +25,8 @@ Pathish = str | PathLike[str]
 
 #: no text beside a scan is as large as this
 TEXT_BYTES = 2**26
+#: of a configuration; the time to parse a name of many parts grows with the square of their number
+TOML_BYTES, TOML_DOTS = 2**20, 300
 #: up to this much, content may be packed as tightly as can be
 SMALL_BYTES = 2**26
 #: beyond it, at most this many times the packed size; gzip reaches 1032, images and k-space stay below 50
@@ -115,6 +117,10 @@ def parse_toml(content: bytes, path: Pathish) -> dict[str, Any]:
     ConfigProblem
         Not TOML in UTF-8, deeper than any configuration, or a number that no machine holds.
     """
+    if len(content) > TOML_BYTES or any(line.count(b".") > TOML_DOTS for line in content.splitlines()):
+        raise ConfigProblem(
+            f"{path}: not a configuration: larger than {TOML_BYTES >> 20} MiB, or names of endless parts"
+        )
     try:
         return tomllib.loads(content.decode("utf-8"))
     except RecursionError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cohort.foreign import read_content, read_parquet
 from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
 
@@ -29,8 +30,10 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 }
 MISSING = ("", "na", "n/a", "nan", "none", "null", ".", "-", "–")
 ONE_CENTER, ONE_MEASUREMENT = "all", "value"
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# one way only to match each digit: with two, a cell of many digits takes the square of their number
+NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 ROWS_NAMED = 5
+TABLE_BYTES = 2**29
 COLUMNS = ["measurement", "condition", "center", "subject", "replicate", "method", "value", "row"]
 
 
@@ -142,12 +145,12 @@ def _read(path: Path) -> tuple[pd.DataFrame, str]:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = read_parquet(path)
             table = table.astype(object).where(table.notna(), "").map(_as_text)
             table.index = pd.RangeIndex(2, len(table) + 2)
             separator = ""
         elif suffix in {".csv", ".tsv", ".txt", ".tab"}:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_content(path, limit=TABLE_BYTES).decode("utf-8-sig")
             separator = _separator(text, suffix)
             lines = csv.reader(text.splitlines(), delimiter=separator)
             table = _of_lines(path, list(lines))

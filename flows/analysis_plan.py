@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cohort.atomic import write_text
+from cohort.foreign import read_json
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
 from flows.analysis_options import Statistics
 from flows.config import ValidationConfig
@@ -206,10 +207,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise MissingFile(path, "no such plan")
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UnreadableFile(path, f"not JSON: {error}") from error
+    facts = read_json(path)
     if not isinstance(facts, dict) or "sha256" not in facts:
         raise UnreadableFile(path, "expected a plan with its sha256, as `cardioval validate` writes it")
     if plan_hash(facts) != facts["sha256"]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from cohort.atomic import write_text
 from cohort.fingerprint import file_sha256
+from cohort.foreign import leads_out
 
 
 def stage_key(stage: str, version: int, **parts: Any) -> str:
@@ -42,7 +43,8 @@ def is_complete(path: Path, *, key: str) -> bool:
     try:
         manifest = read_manifest(path)
         return manifest["key"] == key and all(
-            file_sha256(path.parent / name) == sha for name, sha in manifest["files"].items()
+            not leads_out(path.parent / name, path.parent) and file_sha256(path.parent / name) == sha
+            for name, sha in manifest["files"].items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False

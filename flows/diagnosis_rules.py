@@ -1,11 +1,11 @@
 """Which number should tell which disease, and which patients are cases, controls or neither?"""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cohort.foreign import parse_toml, read_content
 from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile
 
@@ -56,10 +56,7 @@ def load_diagnosis(path: Path | None = None) -> DiagnosisRules:
     path = PROPOSED if path is None else Path(path)
     if not path.is_file():
         raise MissingFile(path, "no such file of diagnoses")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
+    table = parse_toml(read_content(path), path)
     rows, least = table.get("rule", []), table.get("minimum_cases")
     if not isinstance(rows, list) or not isinstance(least, int) or isinstance(least, bool) or least < 2:
         raise ConfigProblem(f"{path}: expected tables [[rule]], and minimum_cases of at least 2")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pandas as pd
-
+from cohort.foreign import read_json, read_parquet
 from cohort.phenotypes import VOCABULARY
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
 from flows.descriptions import FULLY_SAMPLED
@@ -24,6 +22,7 @@ from reports.render import parse_utc
 Advance = Callable[[str, int, int, str], None]
 FOLDER: Final = Path("report") / "patients"
 STAGE: Final = "patients"
+RESULTS_BYTES: Final = 2**30
 #: segments of the wall that have a DICOM concept: quantity of segments.parquet, phenotype
 BY_SEGMENT: Final = {"wall_thickness_mean": "mean_wall_thickness_mm", "wall_thickness_max": "max_wall_thickness_mm"}
 
@@ -86,9 +85,12 @@ def open_run(run_dir: Path) -> Run:
     for path in (results, table):
         if not path.is_file():
             raise MissingFile(path, "missing: is this the folder of a finished run?")
+    found = read_json(results, limit=RESULTS_BYTES)
+    if not isinstance(found, dict):
+        raise UnreadableFile(results, "expected an object, as `cardioval validate` writes it")
     try:
-        return Run(run_dir, json.loads(results.read_text(encoding="utf-8")), pd.read_parquet(table))
-    except (ValueError, KeyError, OSError) as problem:
+        return Run(run_dir, found, read_parquet(table))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as problem:
         raise UnreadableFile(run_dir, f"results.json or measurements.parquet cannot be used: {problem}") from problem
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pandas as pd
 
 from cohort.fingerprint import file_sha256
+from cohort.foreign import read_content
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
 from flows.readers import KEY_FILE, MANIFEST_FILE, SCHEMA, kit_id
 
@@ -74,7 +75,7 @@ def open_kit(folder: Path) -> OpenKit:
         manifest, key = json.loads((folder / MANIFEST_FILE).read_text(encoding="utf-8")), json.loads(text)
         sealed, pages = manifest["key_sha256"], manifest["pages"]
         versions = {manifest["schema"], key["schema"]}
-    except (ValueError, KeyError, TypeError) as problem:
+    except (ValueError, KeyError, TypeError, RecursionError) as problem:
         raise UnreadableFile(folder / KEY_FILE, f"key or manifest is not of a kit ({problem})") from problem
     if sha256(text.encode("utf-8")).hexdigest() != sealed or manifest["kit"] != kit_id(text):
         raise UnreadableFile(
@@ -172,11 +173,11 @@ def _read_file(kit: OpenKit, path: Path) -> tuple[str, dict[tuple[str, str], int
 def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Numbered rows as text; a table program may have put semicolons and a byte order mark into the file."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as problem:
+        text = read_content(path).decode("utf-8-sig")
+        head = text.splitlines()[0] if text.strip() else ""
+        table = list(csv.reader(text.splitlines(), delimiter=";" if ";" in head else ","))
+    except (UnicodeDecodeError, csv.Error) as problem:
         raise UnreadableFile(path, f"not a text file ({problem})") from problem
-    head = text.splitlines()[0] if text.strip() else ""
-    table = list(csv.reader(text.splitlines(), delimiter=";" if ";" in head else ","))
     names = [name.strip() for name in table[0]] if table else []
     if sorted(names) != sorted(COLUMNS):
         raise UnreadableFile(path, f"expected the columns {', '.join(COLUMNS)}, got {', '.join(names) or 'nothing'}")

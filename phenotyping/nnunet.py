@@ -337,7 +337,7 @@ def _load_model(
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsProblem(path, f"not readable as JSON ({error})") from error
     if not isinstance(content, dict):
         raise WeightsProblem(path, f"expected a JSON object, got {type(content).__name__}")

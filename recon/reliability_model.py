@@ -196,7 +196,7 @@ def _load(method: str, path: Path, changed: int) -> ReliabilityModel:
     try:
         content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         models = {name: _model_of(fields) for name, fields in content.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsProblem(path, f"not a table of fitted scores ({str(error)[:100]})") from error
     if method not in models:
         raise ValueError(f"no reliability score was fitted for {method!r}; there is one for {', '.join(models)}")

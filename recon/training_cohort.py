@@ -97,7 +97,7 @@ def _load(path: Path, changed: int) -> TrainingCohort:
         content = json.loads(path.read_text(encoding="utf-8"))
         scans = [_summary(scan) for scan in content["scans"]]
         return TrainingCohort(tuple(scans), tuple(content["sentences"]), content["notes"])
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsProblem(path, f"not a summary of a training cohort ({str(error)[:100]})") from error
 
 

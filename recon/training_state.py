@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cohort.records import ConfigProblem
+from cohort.foreign import check_weights
+from cohort.records import ConfigProblem, WeightsProblem
 from recon.cardiomm.checkpoint import write_checkpoint
 from recon.cardiomm.network import CardioMM
 from recon.training_options import MAY_CHANGE, TrainingOptions, completed, differences, plain
@@ -127,8 +128,12 @@ def resume(path: Path, state: TrainingState, options: TrainingOptions, *, identi
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """A training state, tensors and plain values only."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """A training state, tensors and plain values only; WeightsProblem for anything else."""
+    check_weights(path)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever damaged bytes lead it to
+        raise WeightsProblem(path, f"not a state of a training ({type(error).__name__}); begin anew") from error
     return state
 
 

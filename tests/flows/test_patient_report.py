@@ -482,7 +482,10 @@ def test_wrong_names_are_refused_before_anything_is_written(run: Path, tmp_path:
         write_patient_reports(tmp_path)
     (tmp_path / "results.json").write_text("{")
     (tmp_path / "measurements.parquet").write_bytes(b"no parquet")
-    with pytest.raises(UnreadableFile, match="cannot be used"):
+    with pytest.raises(UnreadableFile, match=r"results\.json: not JSON"):
+        write_patient_reports(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(UnreadableFile, match="not a readable Parquet table"):
         write_patient_reports(tmp_path)
 
 
