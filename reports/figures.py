@@ -330,30 +330,20 @@ def _bland_altman_panel(
     axis: Any, row: Mapping[str, Any], *, margins: Mapping[str, Any] | None, centers: Sequence[str], half_range: float
 ) -> None:
     pairs = complete(row)
-    size = 13.0
-    if (
-        len(pairs) > MANY_POINTS
-    ):  # one picture a panel, below lines and bands; one for each center would be many times larger
+    many = len(pairs) > MANY_POINTS
+    if many:  # one picture a panel, below lines and bands; one for each center would be many times larger
         axis.set_rasterization_zorder(CLOUD_ORDER + 0.5)
-        size = 6.0
+    points = {"s": 6.0 if many else 13.0, "linewidths": 0, "alpha": 0.85, "zorder": CLOUD_ORDER if many else 1}
+    beyond = {"markerfacecolor": "none", "markersize": 5, "linestyle": ""}
     for index, center in enumerate(centers):
-        mine = [p for p in pairs if p["center"] == center]
-        inside = [p for p in mine if abs(p["test"] - p["reference"]) <= half_range]
-        style = {
-            "color": PALETTE[index % len(PALETTE)],
-            "linewidths": 0,
-            "alpha": 0.85,
-            "zorder": CLOUD_ORDER if len(pairs) > MANY_POINTS else 1,
-        }
+        color, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+        places = list(zip(*_positions([p for p in pairs if p["center"] == center]), strict=True))
+        inside = [(x, y) for x, y in places if abs(y) <= half_range]
         if inside:
-            axis.scatter(*_positions(inside), s=size, marker=MARKERS[index % len(MARKERS)], **style)
-        for pair in (p for p in mine if p not in inside):
-            up = pair["test"] > pair["reference"]
-            x = (pair["test"] + pair["reference"]) / 2
-            edge = BEYOND * half_range * (1 if up else -1)
-            axis.plot(
-                [x], [edge], marker="^" if up else "v", markerfacecolor="none", color=style["color"], markersize=5
-            )
+            axis.scatter(*zip(*inside, strict=True), marker=marker, color=color, **points)
+        for shape, sign in (("^", 1), ("v", -1)):
+            outside = [x for x, y in places if sign * y > half_range]
+            axis.plot(outside, [sign * BEYOND * half_range] * len(outside), marker=shape, color=color, **beyond)
     for side in ("lower_limit", "upper_limit"):
         _level(axis, row.get(side), color=LIMITS_COLOR, linestyle="--", alpha=0.13)
     _level(axis, row.get("bias"), color=BIAS_COLOR, linestyle="-", alpha=0.22)

@@ -334,11 +334,23 @@ def test_the_page_prints_with_everything_unfolded(shown: Visit) -> None:
     assert shown.page.locator("#plots").get_attribute("open") is None  # as before printing
 
 
-def test_the_study_page_prints(study: Visit) -> None:
+def test_nothing_is_wider_than_the_paper(study: Visit) -> None:
+    study.page.set_viewport_size({"width": round((297 - 2 * 12) / 25.4 * 96), "height": 700})
+    study.page.emulate_media(media="print")
+    wide = study.page.evaluate(
+        """() => [...document.querySelectorAll('main table, main img')]
+          .filter(e => e.getBoundingClientRect().right > innerWidth + 1).map(e => e.id || e.alt)"""
+    )
+    assert wide == []
+
+
+def test_the_study_page_prints_with_all_its_pictures(study: Visit) -> None:
+    read = "[...document.images].filter(i => i.complete && i.naturalWidth > 0).length"
+    study.page.evaluate(f"addEventListener('afterprint', () => {{ window.printed = {read}; }})")
     made = PdfReader(BytesIO(study.page.pdf()))
-    words = " ".join(p.extract_text() for p in made.pages)
-    assert "SYNTHETIC PATIENTS" in words
-    assert "Provenance" in words
+    assert study.page.evaluate("window.printed") == study.page.evaluate("document.images.length") > 10
+    assert "SYNTHETIC PATIENTS" in made.pages[0].extract_text()
+    assert any("Provenance" in page.extract_text() for page in made.pages[-12:])
 
 
 def test_the_focus_can_be_seen_and_comes_to_the_sections_first(shown: Visit) -> None:
