@@ -7,6 +7,7 @@ import typer
 from cohort.records import CardioValError
 from flows import (
     commands_agreement,
+    commands_doctor,
     commands_history,
     commands_patient,
     commands_plan,
@@ -30,6 +31,7 @@ app.add_typer(commands_readers.app, name="readers")
 app.add_typer(commands_history.app, name="history")
 
 
+app.add_typer(commands_doctor.app)
 def main() -> None:
     """Run the command line; our own errors become one line and exit status 2."""
     from flows.installation import problems
