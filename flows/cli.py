@@ -29,9 +29,9 @@ app.add_typer(commands_patient.app)
 app.add_typer(commands_train.app, name="train")
 app.add_typer(commands_readers.app, name="readers")
 app.add_typer(commands_history.app, name="history")
-
-
 app.add_typer(commands_doctor.app)
+
+
 def main() -> None:
     """Run the command line; our own errors become one line and exit status 2."""
     from flows.installation import problems
