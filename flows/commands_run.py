@@ -135,11 +135,12 @@ def catalogue(
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
     """List the scans of a cohort, and what is wrong with those that cannot be used."""
+    from cohort.atomic import write_text
     from cohort.catalogue import scan_tree
 
     table = scan_tree(root)
     if csv:
-        table.to_csv(csv, index=False)
+        write_text(csv, table.to_csv(index=False, lineterminator="\n"))
     shown = Table(*CATALOGUE_COLUMNS, title=f"{len(table)} scans in {root}")
     for row in table.to_dict("records"):
         shown.add_row(*(str(row[c] if row[c] is not None else "") for c in CATALOGUE_COLUMNS))

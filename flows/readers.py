@@ -201,8 +201,7 @@ def _write(
         write_text(path, text)
         pages[reader] = (path, len(text.encode("utf-8")))
         hashes[path.relative_to(out).as_posix()] = sha256(text.encode("utf-8")).hexdigest()
-    write_text(out / KEY_FILE, key)
-    (out / KEY_FILE).chmod(0o600)
+    write_text(out / KEY_FILE, key, mode=0o600)
     manifest = {
         "schema": SCHEMA,
         "kit": kit_id(key),

@@ -12,6 +12,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from cohort.acdc import GROUPS, read_patient, split
+from cohort.atomic import write_text
 from phenotyping.nnunet import nnunet_environment, nnunet_library
 from phenotyping.nnunet_folds import fold_splits
 from phenotyping.nnunet_phantoms import Case, phantom_cases
@@ -141,4 +142,4 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import random
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from batchgeneratorsv2.transforms.base.basic_transform import ImageOnlyTransform  # type: ignore[import-untyped]
 from batchgeneratorsv2.transforms.utils.random import RandomTransform  # type: ignore[import-untyped]
 
+from cohort.atomic import replacing, write_bytes
 from cohort.fingerprint import file_sha256
 from cohort.records import ConfigProblem
 from phenotyping.nnunet import CHECKPOINT, load_checkpoint_safely, nnunet_environment, nnunet_library
@@ -196,9 +196,8 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
             "trainer_name": "nnUNetTrainer",  # the network is the one that trainer builds: any nnU-Net can load it
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
         }
-        partial = Path(filename).with_suffix(".partial")
-        torch.save(checkpoint, partial)
-        partial.replace(filename)
+        with replacing(filename) as partial:
+            torch.save(checkpoint, partial)
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """Continue from a file written by `save_checkpoint`, read without executing code."""
@@ -318,10 +317,10 @@ def _export(fold: Path, target: Path) -> None:
     """The result folder to ship: weights without the optimizer, plans and data set description."""
     checkpoint = load_checkpoint_safely(fold / CHECKPOINT)
     kept = ("network_weights", "init_args", "trainer_name", "inference_allowed_mirroring_axes", "current_epoch")
-    (target / fold.name).mkdir(parents=True, exist_ok=True)
-    torch.save({name: checkpoint[name] for name in kept}, target / fold.name / CHECKPOINT)
+    with replacing(target / fold.name / CHECKPOINT) as partial:
+        torch.save({name: checkpoint[name] for name in kept}, partial)
     for name in ("plans.json", "dataset.json"):
-        shutil.copyfile(fold.parent / name, target / name)
+        write_bytes(target / name, (fold.parent / name).read_bytes())
 
 
 def _check_same_settings(path: Path, settings: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from cohort.atomic import write_bytes, write_text
 from reports import tables
 from reports.checklist import checklist
 from reports.decision import banner
@@ -35,12 +35,11 @@ def write_study_report(run_dir: Path, results: Mapping[str, Any]) -> tuple[Path,
     """
     document, pictures = study_document(run_dir, results)
     folder = run_dir / "report"
-    folder.mkdir(parents=True, exist_ok=True)
     page, pdf = folder / "index.html", folder / "report.pdf"
-    _replace(page, render_html(document, pictures=pictures).encode("utf-8"))
-    _replace(pdf, render_pdf(document, pictures=pictures))
+    write_text(page, render_html(document, pictures=pictures))
+    write_bytes(pdf, render_pdf(document, pictures=pictures))
     items = checklist(document["sections"], header=document["header"])
-    _replace(folder / "checklist.json", (json.dumps(items, indent=1, ensure_ascii=False) + "\n").encode("utf-8"))
+    write_text(folder / "checklist.json", json.dumps(items, indent=1, ensure_ascii=False) + "\n")
     return page, pdf
 
 
@@ -91,10 +90,3 @@ def header(context: Context, *, run_name: str) -> dict[str, Any]:
         "warnings": [context.texts["retrospective"], context.texts["research"]],
         "methods": [{"id": m, "label": tables.method_label(m)} for m in methods],
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)  # noqa: PTH105 (says what it does)
