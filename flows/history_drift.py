@@ -104,7 +104,8 @@ def series_of(rows: Iterable[Row], options: ChartOptions) -> list[Series]:
     for row in rows:
         groups.setdefault((row["study"], row["phenotype"], row["arm"], row["against"]), []).append(row)
     made = []
-    for key, group in groups.items():
+    # by study; within it as the rows come
+    for key, group in sorted(groups.items(), key=lambda item: item[0][0]):
         usable = tuple(row for row in group if row["bias"] is not None)
         chart = None
         if len(usable) >= options.baseline:

@@ -15,8 +15,12 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+# of a record that waits in a file
+RECORD_SCHEMA = 1
 # beside other tables of a database that is shared, for instance with Prefect
 PREFIX = "cardioval_"
+# the rows of SQLite lie in the order of their key, so that the key is not stored twice
+COMPACT = {"sqlite_with_rowid": False}
 
 
 class Moment(TypeDecorator[datetime]):
@@ -94,6 +98,7 @@ class Comparison(Agreement, Base):
     """A phenotype and an arm against its reference: the verdict and what it rests on."""
 
     __tablename__ = f"{PREFIX}comparisons"
+    __table_args__ = COMPACT
 
     run_id: Mapped[str] = mapped_column(ForeignKey(Run.run_id, ondelete="CASCADE"), primary_key=True)
     phenotype: Mapped[str] = mapped_column(primary_key=True)
@@ -114,6 +119,7 @@ class CenterComparison(Agreement, Base):
     """The same of one center."""
 
     __tablename__ = f"{PREFIX}center_comparisons"
+    __table_args__ = COMPACT
 
     run_id: Mapped[str] = mapped_column(ForeignKey(Run.run_id, ondelete="CASCADE"), primary_key=True)
     phenotype: Mapped[str] = mapped_column(primary_key=True)
@@ -126,6 +132,7 @@ class FailureCount(Base):
     """How many scans, or arms of scans, failed at a stage for a class of reasons."""
 
     __tablename__ = f"{PREFIX}failures"
+    __table_args__ = COMPACT
 
     run_id: Mapped[str] = mapped_column(ForeignKey(Run.run_id, ondelete="CASCADE"), primary_key=True)
     stage: Mapped[str] = mapped_column(primary_key=True)
@@ -137,6 +144,7 @@ class Quality(Base):
     """Image quality or overlap of labels of an arm, over patients."""
 
     __tablename__ = f"{PREFIX}quality"
+    __table_args__ = COMPACT
 
     run_id: Mapped[str] = mapped_column(ForeignKey(Run.run_id, ondelete="CASCADE"), primary_key=True)
     metric: Mapped[str] = mapped_column(primary_key=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.analysis import plain
+from flows.history_models import RECORD_SCHEMA
 
-RECORD_SCHEMA = 1
 SIDES = ("bias", "lower_limit", "upper_limit")
 OTHER = "other"
 # the first that is found in a reason names its class; the words are those of the project's errors

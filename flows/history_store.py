@@ -14,14 +14,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from cohort.records import MissingFile
-from flows.history_models import CHILDREN, Comparison, FailureCount, Quality, Run
-from flows.history_record import RECORD_SCHEMA
+from flows.history_models import CHILDREN, RECORD_SCHEMA, Comparison, FailureCount, Quality, Run
 from flows.history_schema import HistoryProblem, current_revision, head, known_revision, upgrade
 from flows.history_url import parse, shown
 
 ATTEMPTS = 8
+# after so long nothing is tried again: a run waits for its history, and need not for ever
+PATIENCE_S = 60.0
 FIRST_WAIT_S = 0.05
-BUSY_TIMEOUT_S = 60
+BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 # serialization failure, deadlock, lock not available; shutdown and crash of the server, cannot connect now
 TRY_AGAIN = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03")
@@ -47,7 +48,7 @@ class History:
     ConfigProblem
         The target is no URL that can be used.
     HistoryProblem
-        The driver of PostgreSQL is not installed.
+        The driver of PostgreSQL is not installed, or the folder of the file cannot be made.
     MissingFile
         There is no such file and `create` is not asked for.
     """
@@ -171,7 +172,10 @@ class History:
     def _engine(self, *, create: bool) -> Engine:
         if self.is_file:
             if create:
-                Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    Path(self.name).parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise HistoryProblem(f"the history in {self.name} cannot be used: {error}") from error
             made = create_engine(
                 self.url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": BUSY_TIMEOUT_S}
             )
@@ -188,20 +192,21 @@ class History:
 
     def _work(self, action: Callable[[Connection], Result], *, writing: bool = False, checked: bool = False) -> Result:
         """An action in a transaction of its own, again where the database says that it would work the next time."""
-        for attempt in range(1, ATTEMPTS + 1):
+        started, attempt = time.monotonic(), 0
+        while True:
+            attempt += 1
             try:
                 if not checked:
                     self._check()
                 with self._transaction(writing=writing) as connection:
                     return action(connection)
             except DBAPIError as error:
-                if attempt == ATTEMPTS or not _transient(error):
+                if attempt == ATTEMPTS or time.monotonic() - started > PATIENCE_S or not _transient(error):
                     raise HistoryProblem(f"the history in {self.name} cannot be used: {_first_line(error)}") from error
                 # full jitter: two that met once shall not meet again
                 self.wait(FIRST_WAIT_S * 2**attempt * (secrets.randbelow(1000) + 1) / 1000)
             except (SQLAlchemyError, OSError) as error:
                 raise HistoryProblem(f"the history in {self.name} cannot be used: {_first_line(error)}") from error
-        raise AssertionError("unreachable")
 
     def _check(self) -> None:
         """Tables in the newest form: brought there in a file, asked for on a server."""

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -89,8 +90,8 @@ def running_server() -> Iterator[Server]:
             wait_for(server, process, log)
             yield server
         finally:
-            # fast shutdown; it takes its own children with it
-            process.send_signal(2)
+            # at once, without a last checkpoint: nothing is kept; it takes its own children with it
+            process.send_signal(signal.SIGQUIT)
             process.wait(timeout=30)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

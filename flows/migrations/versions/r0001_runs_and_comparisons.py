@@ -50,12 +50,14 @@ def upgrade() -> None:
         sa.Column("claimed", sa.Boolean(), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
         *constraints("cardioval_comparisons", KEYS),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "cardioval_center_comparisons",
         *(sa.Column(name, sa.String(), nullable=False) for name in (*KEYS, "center")),
         *agreement_columns(),
         *constraints("cardioval_center_comparisons", (*KEYS, "center")),
+        sqlite_with_rowid=False,
     )
     failure_keys = (RUN_KEY, "stage", "reason_class")
     op.create_table(
@@ -63,6 +65,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.String(), nullable=False) for name in failure_keys),
         sa.Column("n", sa.Integer(), nullable=False),
         *constraints("cardioval_failures", failure_keys),
+        sqlite_with_rowid=False,
     )
 
 

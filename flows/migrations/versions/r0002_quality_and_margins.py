@@ -28,6 +28,7 @@ def upgrade() -> None:
             ["run_id"], ["cardioval_runs.run_id"], name="fk_cardioval_quality_run_id_cardioval_runs", ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint(*KEYS, name="pk_cardioval_quality"),
+        sqlite_with_rowid=False,
     )
 
 
