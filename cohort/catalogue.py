@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cohort.cmrxrecon import read_header, read_info, read_kspace
-from cohort.foreign import is_file, leads_out, printable, read_content
+from cohort.foreign import is_file, is_link, leads_out, printable, read_content
 from cohort.matfile import Pathish
 from cohort.naming import parse_scanner, parse_stem
 from cohort.records import CardioValError, ConfigProblem, FileProblem, MissingFile, Scan, Status, UnreadableFile
@@ -223,7 +223,7 @@ def _link_problem(file: Path, top: Path) -> str:
     if printable(_relative(file, top)) != _relative(file, top):
         return UNPRINTABLE
     for path in (file, file.with_name(f"{file.stem}_info.csv"), file.with_name(f"{file.stem}.csv")):
-        if path.is_symlink() and leads_out(path, top):
+        if is_link(path) and leads_out(path, top):
             what = "" if path is file else f"{path.name}: "
             return f"{what}symbolic link out of the cohort; not followed"
     return ""

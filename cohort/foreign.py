@@ -58,13 +58,14 @@ def read_content(path: Pathish, *, missing: str = "missing: no such file", limit
     if not is_file(path):
         raise UnreadableFile(path, "not a plain file; expected a text")
     try:
-        with path.open("rb") as stream:
-            content = stream.read(limit + 1)
+        with path.open("rb") as stream:  # Python takes as much memory as it is asked to read
+            n_bytes = os.fstat(stream.fileno()).st_size
+            content = stream.read(n_bytes + 1) if n_bytes <= limit else b""
     except FileNotFoundError as error:
         raise MissingFile(path, missing) from error
     except OSError as error:
         raise UnreadableFile(path, f"cannot be read: {error.strerror}") from error
-    if len(content) > limit:
+    if max(n_bytes, len(content)) > limit:
         raise UnreadableFile(path, f"larger than {limit >> 20} MiB; expected a text of some kilobytes")
     return content
 
@@ -215,6 +216,14 @@ def is_file(path: Pathish) -> bool:
     """Whether there is a plain file; False also for names that the system takes for none, such as too long ones."""
     try:
         return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_link(path: Pathish) -> bool:
+    """Whether there is a symbolic link; False also for names that the system takes for none."""
+    try:
+        return Path(path).is_symlink()
     except (OSError, ValueError):
         return False
 

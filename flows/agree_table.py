@@ -34,6 +34,7 @@ ONE_CENTER, ONE_MEASUREMENT = "all", "value"
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 ROWS_NAMED = 5
 TABLE_BYTES = 2**29
+MOST_COLUMNS = 10_000
 COLUMNS = ["measurement", "condition", "center", "subject", "replicate", "method", "value", "row"]
 
 
@@ -172,6 +173,8 @@ def _of_lines(path: Path, lines: Sequence[list[str]]) -> pd.DataFrame:
     if not lines:
         raise ConfigProblem(f"{path}: the table is empty")
     head, kept = lines[0], [(i, line) for i, line in enumerate(lines[1:], start=2) if any(c.strip() for c in line)]
+    if len(head) > MOST_COLUMNS:
+        raise ConfigProblem(f"{path}: {len(head)} columns; expected up to {MOST_COLUMNS}")
     uneven = [str(i) for i, line in kept if len(line) != len(head)]
     if uneven:
         raise ConfigProblem(f"{path}: {_lines(uneven)} do not have the {len(head)} columns of the first line")

@@ -65,7 +65,7 @@ def scan_folders(run: Path) -> dict[Patient, list[Path]]:
         try:
             scan = read_manifest(path)["scan"]
             found.setdefault((str(scan["center"]), str(scan["patient"])), []).append(path.parent)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # a scan that stopped half way; what it lacks is among the failures
     return found
 

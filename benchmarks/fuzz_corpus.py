@@ -1,0 +1,581 @@
+"""Which valid files does a fuzz run start from, and which reader is each given to?
+
+A target writes a small valid case into a folder, names the files that may be damaged, and reads the case as the project does.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.io
+
+import cohort.acdc
+from cohort import cmrxrecon, images, matfile
+from cohort.catalogue import scan_tree
+from cohort.dicom import load_stack, read_cine
+from cohort.dicom_series import find_series
+
+ROOT = Path(__file__).resolve().parents[1]
+KSPACE_SHAPE = (2, 2, 2, 8, 12)
+ORIENTATION = [0.8, 0.6, 0.0, 0.0, 0.0, -1.0]
+PIXELS = (4, 6)
+INFO = {
+    "FOVx(mm)": 360.0,
+    "FOVy(mm)": 340.0,
+    "SliceThickness(mm)": 8.0,
+    "FieldStrength(T)": 1.5,
+    "HeartRate(bpm)": 61.5,
+}
+TOML_FILES = ("example.toml", "margins.toml", "diagnosis.toml")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of input.
+
+    Attributes
+    ----------
+    name
+        In the table of the benchmark.
+    write
+        Puts a valid case into an empty folder; the number chooses among `variants`.
+    read
+        What the project does with the folder. A bare call per entry: each is tried by itself.
+    victims
+        Patterns of the files to damage, relative to the folder.
+    packed
+        Whether damage may be done inside the packing, see `fuzz_mutations.mutated`.
+    """
+
+    name: str
+    write: Callable[[Path, int], None]
+    read: tuple[Callable[[Path], object], ...]
+    victims: tuple[str, ...]
+    text: bool = False
+    variants: int = 1
+    packed: str = ""
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    """Complex noise."""
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+
+# --- k-space, masks, headers -----------------------------------------------------------------------------------------
+
+
+def write_kspace_73(folder: Path, variant: int) -> None:
+    """Ours; packed by gzip, shuffle and checksum in chunks; the newest layout of HDF5; and 2-D single-coil names."""
+    path, data = folder / "cine_sax.mat", numbers(*KSPACE_SHAPE)
+    if variant < 2:
+        cmrxrecon.write_kspace(path, data, info=INFO, gzip_level=4 * variant)
+        return
+    cmrxrecon.write_info(path, INFO)
+    names = ("kspace_full", "kspace_single_full")
+    with h5py.File(path, "w", userblock_size=512, libver=("latest", "latest") if variant == 2 else None) as file:
+        stored = (data if variant == 2 else data[:, :, 0]).view(matfile.COMPLEX)
+        chunks = (1, 2, *stored.shape[2:])
+        made = file.create_dataset(
+            names[variant - 2], data=stored, chunks=chunks, compression="gzip", shuffle=True, fletcher32=True
+        )
+        made.attrs["MATLAB_class"] = np.bytes_("single")
+        file.create_group("#refs#")
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
+def write_kspace_5(folder: Path, variant: int) -> None:
+    """As scipy writes them: plain, packed, with other variables before."""
+    data = numbers(*KSPACE_SHAPE).transpose()
+    others: dict[str, Any] = {"note": "a text", "cell": np.array([1, "b"], dtype=object)} if variant == 2 else {}
+    content = others | {"kspace": data.astype(np.complex128) if variant == 1 else data}
+    scipy.io.savemat(folder / "cine_sax.mat", content, do_compression=variant > 0)
+    cmrxrecon.write_info(folder / "cine_sax.mat", INFO)
+
+
+def read_slices(path: Path) -> None:
+    """Every slice of a k-space file."""
+    with cmrxrecon.open_kspace(path) as file:
+        for index in range(file.shape[1]):
+            file.read_slice(index)
+
+
+KSPACE_READERS = (
+    lambda folder: cmrxrecon.read_header(folder / "cine_sax.mat"),
+    lambda folder: cmrxrecon.read_kspace(folder / "cine_sax.mat"),
+    lambda folder: read_slices(folder / "cine_sax.mat"),
+)
+
+
+def write_masks(folder: Path, variant: int) -> None:
+    """Logical v7.3, double v5 packed and plain."""
+    mask = np.zeros((3, 8, 12), bool)
+    mask[:, ::2] = True
+    path = folder / "mask.mat"
+    if variant == 0:
+        cmrxrecon.write_mask(path, mask)
+    else:
+        scipy.io.savemat(path, {"mask08": mask.transpose().astype(float)}, do_compression=variant == 1)
+
+
+def write_header(folder: Path, variant: int) -> None:
+    """A header, with or without units; the k-space is not read."""
+    head = INFO | {"TI(ms)": "100 180 260", "Vendor": "Siemens"}
+    cmrxrecon.write_info(
+        folder / "T1map.mat", head if variant == 0 else {k.partition("(")[0]: v for k, v in head.items()}
+    )
+
+
+def write_times(folder: Path, variant: int) -> None:
+    """Times of a series of three frames and two slices: a table, or the header's row."""
+    path = folder / ("T1map.mat", "T2map.mat", "T1map.mat")[variant]
+    cmrxrecon.write_kspace(
+        path, numbers(3, 2, 1, 4, 6), info=INFO | ({"TI(ms)": [100, 180, 260]} if variant == 2 else {})
+    )
+    if variant < 2:
+        cmrxrecon.write_times_ms(path, np.array([[100.0, 101.0], [180.0, 181.0], [260.0, 261.0]]))
+
+
+def write_cohort(folder: Path, _: int) -> None:
+    """Two scans with the tables of the cohort."""
+    top = folder / "Cine" / "TestSet" / "FullSample"
+    rows = []
+    for patient in ("P001", "P002"):
+        path = top / "Center001" / "Siemens_30T_Vida" / patient / "cine_sax.mat"
+        cmrxrecon.write_kspace(path, numbers(1, 1, 1, 4, 6), info=INFO)
+        rows.append(path.relative_to(folder).as_posix())
+    (folder / "diseases.csv").write_text(
+        "center,patient,disease\nCenter001,P001,HCM\nCenter001,P002,healthy\n", "utf-8"
+    )
+    (folder / "cohort.csv").write_text("path,sha256\n" + "".join(f"{row},\n" for row in rows), "utf-8")
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+
+def write_nifti(folder: Path, variant: int) -> None:
+    """Float32 packed and plain, labels, and integers with a slope as other programs store them."""
+    rng = np.random.default_rng(1)
+    sidecar = {"frame_time_s": 0.04, "heart_rate_bpm": 62.0, "name": "synthetic"}
+    name, spacing = "image.nii" + (".gz" if variant != 1 else ""), (8.0, 1.5, 1.5)
+    if variant == 2:
+        labels = rng.integers(0, 4, (2, 3, 8, 10)).astype(np.uint8)
+        images.write_labels(folder / name, labels, spacing_mm=spacing, sidecar=sidecar)
+    elif variant == 3:
+        import nibabel
+
+        made = nibabel.Nifti1Image(rng.integers(0, 900, (10, 8, 3, 2)).astype(np.int16), np.diag([1.5, 1.5, 8.0, 1.0]))
+        made.header.set_slope_inter(0.5, 3)
+        nibabel.save(made, folder / name)
+        (folder / "image.json").write_text(json.dumps(sidecar), "utf-8")
+    else:
+        image = rng.random((2, 3, 8, 10), dtype=np.float32)
+        images.write_image(folder / name, image, spacing_mm=spacing, sidecar=sidecar)
+
+
+def image_in(folder: Path) -> Path:
+    """The image of a case."""
+    return next(path for path in sorted(folder.iterdir()) if path.name.startswith("image.nii"))
+
+
+def labels_of(path: Path) -> object:
+    """Labels, where the image was written as such."""
+    stored, _, sidecar = images.read_image(path)
+    return images.read_labels(path) if stored.dtype == np.uint8 or sidecar.get("labels") else stored
+
+
+def write_acdc(folder: Path, _: int) -> None:
+    """A patient of two slices."""
+    import nibabel
+
+    home = folder / "patient001"
+    home.mkdir()
+    (home / "Info.cfg").write_text("ED: 1\nES: 2\nGroup: DCM\nHeight: 184.0\nNbFrame: 30\nWeight: 95.0\n", "utf-8")
+    rng = np.random.default_rng(2)
+    for frame in (1, 2):
+        for name, data in (
+            ("", rng.integers(0, 255, (10, 8, 2)).astype(np.int16)),
+            ("_gt", rng.integers(0, 4, (10, 8, 2)).astype(np.uint8)),
+        ):
+            nibabel.save(
+                nibabel.Nifti1Image(data, np.diag([1.5, 1.5, 10.0, 1.0])),
+                home / f"patient001_frame{frame:02d}{name}.nii.gz",
+            )
+
+
+# --- DICOM -----------------------------------------------------------------------------------------------------------
+
+
+def _item(**given: Any) -> Any:
+    import pydicom
+
+    inner = pydicom.Dataset()
+    for name, value in given.items():
+        setattr(inner, name, value)
+    return pydicom.Sequence([inner])
+
+
+def dicom_base(series: str, *, syntax: str) -> Any:
+    """An MR image without a place."""
+    import pydicom
+    from pydicom.uid import MRImageStorage, generate_uid
+
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = syntax
+    file.SOPClassUID, file.SOPInstanceUID = MRImageStorage, generate_uid()
+    file.StudyInstanceUID, file.SeriesInstanceUID, file.FrameOfReferenceUID = "1.2.3", series, "1.2.4"
+    file.PatientName, file.PatientID, file.PatientBirthDate = "Doe^Jane", "MRN12345", "19700102"
+    file.Modality, file.Manufacturer, file.ManufacturerModelName, file.MagneticFieldStrength = (
+        "MR",
+        "GE",
+        "Voyager",
+        1.5,
+    )
+    file.Rows, file.Columns, file.SamplesPerPixel, file.PhotometricInterpretation = *PIXELS, 1, "MONOCHROME2"
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 16, 15, 0
+    return file
+
+
+def save_dicom(path: Path, file: Any) -> None:
+    """Write with what the file's meta part needs."""
+    file.file_meta.MediaStorageSOPClassUID, file.file_meta.MediaStorageSOPInstanceUID = (
+        file.SOPClassUID,
+        file.SOPInstanceUID,
+    )
+    file.save_as(path, enforce_file_format=True)
+
+
+def write_dicom(folder: Path, variant: int) -> None:
+    """A cine of two slices and three times: explicit, implicit, deflated headers, or run-length pixels."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+    syntax = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian)[
+        variant
+    ]
+    for t in range(3):
+        for z in range(2):
+            file = dicom_base("1.2.3.7", syntax=syntax)
+            file.ImagePositionPatient, file.ImageOrientationPatient = [-6.0 * z, 8.0 * z, 5.0], ORIENTATION
+            file.PixelSpacing, file.SliceThickness, file.TriggerTime, file.SeriesDescription = (
+                [1.5, 1.25],
+                8,
+                30.0 * t,
+                "sax cine",
+            )
+            file.PixelData = np.full(PIXELS, 100 * z + t, np.uint16).tobytes()
+            file["PixelData"].VR = "OW"
+            if variant == 3:
+                file.compress(RLELossless, generate_instance_uid=False)
+            save_dicom(folder / f"{2 * t + z}.dcm", file)
+
+
+def write_enhanced(folder: Path, _: int) -> None:
+    """The same in one multi-frame file."""
+    import pydicom
+    from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian
+
+    file = dicom_base("1.2.3.8", syntax=ExplicitVRLittleEndian)
+    file.SOPClassUID, file.NumberOfFrames = EnhancedMRImageStorage, 6
+    shared = pydicom.Dataset()
+    shared.PlaneOrientationSequence = _item(ImageOrientationPatient=ORIENTATION)
+    shared.PixelMeasuresSequence = _item(PixelSpacing=[1.5, 1.25], SliceThickness=8)
+    shared.PixelValueTransformationSequence = _item(RescaleSlope=2, RescaleIntercept=-1, RescaleType="US")
+    file.SharedFunctionalGroupsSequence = pydicom.Sequence([shared])
+    groups = []
+    for t in range(3):
+        for z in range(2):
+            frame = pydicom.Dataset()
+            frame.PlanePositionSequence = _item(ImagePositionPatient=[-6.0 * z, 8.0 * z, 5.0])
+            frame.CardiacSynchronizationSequence = _item(NominalCardiacTriggerDelayTime=30.0 * t)
+            frame.MRImageFrameTypeSequence = _item(
+                FrameType=["ORIGINAL", "PRIMARY", "CARDIAC", "NONE"], ComplexImageComponent="MAGNITUDE"
+            )
+            groups.append(frame)
+    file.PerFrameFunctionalGroupsSequence = pydicom.Sequence(groups)
+    file.PixelData = np.arange(6 * 24, dtype=np.uint16).tobytes()
+    file["PixelData"].VR = "OW"
+    save_dicom(folder / "enhanced.dcm", file)
+
+
+def write_segmentation(folder: Path, _: int) -> None:
+    """A segmentation of ours, which the reader of images must pass over or refuse."""
+    from cohort.dicom_segmentation import Maker, write_segmentations
+
+    write_dicom(folder, 0)
+    series, _problems = find_series(sorted(folder.iterdir()))
+    stack = load_stack(series[0])
+    labels = np.ones(stack.images.shape, np.uint8)
+    write_segmentations(
+        folder, stack.frames[:1], labels[:1], maker=Maker(model="none", model_sha256="ab" * 32, version="0")
+    )
+    for path in folder.glob("[0-9].dcm"):
+        path.unlink()
+
+
+def read_every_series(folder: Path) -> None:
+    """As `cardioval phenotype` does: all series and their pixels, each failure that of one series."""
+    from cohort.records import FileProblem
+
+    found, problems = find_series(path for path in sorted(folder.rglob("*")) if path.is_file())
+    for series in found:
+        if series.kind != "other":
+            try:
+                load_stack(series)
+            except FileProblem as problem:
+                problems.append(problem)
+    if problems:
+        raise problems[0]
+
+
+# --- texts, tables, plans --------------------------------------------------------------------------------------------
+
+
+def write_toml(folder: Path, variant: int) -> None:
+    """The shipped configuration, margins and rules of diagnosis, options uncommented."""
+    name = TOML_FILES[variant]
+    text = (ROOT / "flows" / "configs" / name).read_text(encoding="utf-8")
+    if variant == 0:
+        rule = '{ vendor = "Siemens", slice_thickness_mm = 8.0, slice_pitch_mm = 12.0 }'
+        text = text.replace("rule = []", f"rule = [{rule}]")
+    (folder / name).write_text(text, encoding="utf-8")
+
+
+def read_toml(folder: Path) -> object:
+    """By the reader that the file is for."""
+    from flows.config import load_config
+    from flows.diagnosis_rules import load_diagnosis
+    from flows.margins import load_margins
+
+    readers: dict[str, Callable[[Path], object]] = {
+        "example.toml": load_config,
+        "margins.toml": load_margins,
+        "diagnosis.toml": load_diagnosis,
+    }
+    path = next(folder.glob("*.toml"))
+    return readers[path.name](path)
+
+
+def readings(n: int = 12) -> pd.DataFrame:
+    """Two methods on `n` subjects."""
+    rng = np.random.default_rng(3)
+    truth = rng.normal(60, 8, n)
+    rows = [
+        {"subject": f"S{i:02d}", "method": m, "value": round(float(v + d), 2), "center": "A"}
+        for m, d in (("old", 0.0), ("new", 0.5))
+        for i, v in enumerate(truth)
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_table(folder: Path, variant: int) -> None:
+    """Parquet, or CSV with commas or semicolons."""
+    if variant == 0:
+        readings().to_parquet(folder / "table.parquet")
+    else:
+        readings().to_csv(folder / "table.csv", index=False, sep=",;"[variant - 1])
+
+
+def read_table(folder: Path) -> object:
+    """As `cardioval agree` does."""
+    from flows.agree_table import TableOptions, read_readings
+
+    return read_readings(next(folder.glob("table.*")), TableOptions())
+
+
+def write_run(folder: Path, _: int) -> None:
+    """What later commands read of a finished run."""
+    from flows.caching import write_manifest
+
+    table = pd.DataFrame(
+        {
+            "study": "s",
+            "center": "A",
+            "vendor": "V",
+            "field_t": 1.5,
+            "patient": ["P1", "P2"],
+            "scan": "cine_sax",
+            "modality": "cine",
+            "method": "fully_sampled",
+        }
+        | {
+            "pattern": "none",
+            "acceleration": 1.0,
+            "effective_acceleration": 1.0,
+            "phenotype": "lv_ef_percent",
+            "unit": "%",
+            "value": [60.0, 55.0],
+            "status": "ok",
+            "reason": "",
+        }
+    )
+    table.to_parquet(folder / "measurements.parquet")
+    (folder / "results.json").write_text(json.dumps({"schema": 2, "study": {"name": "s"}, "failures": []}), "utf-8")
+    scan = folder / "scans" / "a"
+    scan.mkdir(parents=True)
+    (scan / "image.bin").write_bytes(b"1234")
+    write_manifest(
+        scan / "reconstruction.json",
+        key="k",
+        files=[scan / "image.bin"],
+        content={"scan": {"center": "A", "patient": "P1"}},
+    )
+
+
+def write_plan(folder: Path, _: int) -> None:
+    """A frozen plan."""
+    from flows.analysis_plan import plan_hash
+
+    facts: dict[str, Any] = {
+        "schema": 2,
+        "margins": {"lv_ef_percent": {"bias": 2.0}},
+        "ladder": [["Uniform", 8.0]],
+        "primary": ["lv_ef_percent"],
+    }
+    (folder / "plan.json").write_text(json.dumps(facts | {"sha256": plan_hash(facts)}), "utf-8")
+
+
+def read_run(folder: Path) -> None:
+    """The run's tables, and a stage's manifest, which is believed or not and never raises."""
+    from flows.caching import is_complete
+    from flows.patient_report import open_run
+
+    is_complete(folder / "scans" / "a" / "reconstruction.json", key="k")
+    open_run(folder)
+
+
+def read_plan_file(folder: Path) -> object:
+    """The plan against its hash."""
+    from flows.analysis_plan import read_plan
+
+    return read_plan(folder / "plan.json")
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def write_weights(folder: Path, variant: int) -> None:
+    """A small CardioMM in the published layout, or a checkpoint as nnU-Net writes it."""
+    import torch
+
+    from recon.cardiomm.checkpoint import save_cardiomm
+    from recon.cardiomm.network import CardioMM, CardioMMSize
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if variant == 0:
+            size = CardioMMSize(1, 4, (4, 4, 4), (4, 4, 4), (4, 4, 4), 4, (4, 4, 4), (4, 4, 4), (2, 2, 2), 8)
+            save_cardiomm(folder / "cardiomm.ckpt", CardioMM(size), notes={"steps": 1})
+            return
+        content = {"network_weights": {"a": torch.rand(3, 4)}, "trainer_name": "nnUNetTrainer", "current_epoch": 3}
+        content |= {
+            "init_args": {"configuration": "2d"},
+            "_best_ema": np.float32(0.5),
+            "logging": {"lr": [0.1, np.float64(0.2)]},
+        }
+        torch.save(content, folder / "checkpoint_final.pth")
+
+
+def read_weights(folder: Path) -> object:
+    """By the loader of the network."""
+    from phenotyping.nnunet import load_checkpoint_safely
+    from recon.cardiomm.checkpoint import load_cardiomm
+
+    path = next(path for path in sorted(folder.iterdir()) if path.suffix in (".ckpt", ".pth"))
+    return load_cardiomm(path) if path.suffix == ".ckpt" else load_checkpoint_safely(path)
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether torch wrote it as a zip file."""
+    return zipfile.is_zipfile(path)
+
+
+TARGETS: tuple[Target, ...] = (
+    Target("k-space v7.3", write_kspace_73, KSPACE_READERS, ("cine_sax.mat",), variants=4),
+    Target("k-space v5", write_kspace_5, KSPACE_READERS, ("cine_sax.mat",), variants=3, packed="mat5"),
+    Target(
+        "masks",
+        write_masks,
+        (
+            lambda folder: cmrxrecon.read_mask(folder / "mask.mat"),
+            lambda folder: cmrxrecon.read_mask(folder / "mask.mat", shape=(3, 2, 4, 8, 12)),
+        ),
+        ("mask.mat",),
+        variants=3,
+        packed="",
+    ),
+    Target(
+        "header csv",
+        write_header,
+        (lambda folder: cmrxrecon.read_info(folder / "T1map.mat"),),
+        ("*_info.csv",),
+        text=True,
+        variants=2,
+    ),
+    Target(
+        "times csv",
+        write_times,
+        (lambda folder: cmrxrecon.read_times_ms(next(folder.glob("*.mat"))),),
+        ("T1map.csv", "T2map.csv", "*_info.csv"),
+        text=True,
+        variants=3,
+    ),
+    Target(
+        "cohort tables",
+        write_cohort,
+        (scan_tree, lambda folder: scan_tree(folder, verify_sha256=True)),
+        ("*.csv",),
+        text=True,
+    ),
+    Target(
+        "NIfTI",
+        write_nifti,
+        (
+            lambda folder: images.read_image(image_in(folder)),
+            lambda folder: images.read_placed(image_in(folder), allow_nan=True),
+            lambda folder: labels_of(image_in(folder)),
+        ),
+        ("image.nii*",),
+        variants=4,
+        packed="gzip",
+    ),
+    Target(
+        "NIfTI sidecar",
+        write_nifti,
+        (lambda folder: images.read_image(image_in(folder)),),
+        ("image.json",),
+        text=True,
+        variants=2,
+    ),
+    Target(
+        "ACDC folder",
+        write_acdc,
+        (lambda folder: cohort.acdc.read_patient(folder / "patient001"),),
+        ("patient001/*_frame*",),
+        packed="gzip",
+    ),
+    Target(
+        "ACDC Info.cfg",
+        write_acdc,
+        (lambda folder: cohort.acdc.read_patient(folder / "patient001"),),
+        ("patient001/Info.cfg",),
+        text=True,
+    ),
+    Target("DICOM series", write_dicom, (read_cine, read_every_series), ("*.dcm",), variants=4),
+    Target("DICOM enhanced", write_enhanced, (read_cine, read_every_series), ("*.dcm",)),
+    Target("DICOM segmentation", write_segmentation, (read_every_series,), ("*.dcm",)),
+    Target("configuration toml", write_toml, (read_toml,), ("*.toml",), text=True, variants=3),
+    Target("tables to compare", write_table, (read_table,), ("table.*",), variants=3, text=True),
+    Target(
+        "a run's files", write_run, (read_run,), ("measurements.parquet", "results.json", "scans/a/reconstruction.json")
+    ),
+    Target("plan.json", write_plan, (read_plan_file,), ("plan.json",), text=True),
+    Target("weights", write_weights, (read_weights,), ("*.ckpt", "*.pth"), variants=2, packed="zip"),
+)
