@@ -208,6 +208,28 @@ class Running:
 
 
 @dataclass(frozen=True)
+class HistoryOptions:
+    """Whether and where the run's numbers are kept; nothing here changes one.
+
+    Attributes
+    ----------
+    record
+        Keep verdicts, summaries and hashes in the history.
+    database
+        A file, or a URL without a password; empty for what the environment says, else a file beside the run folders.
+    """
+
+    record: bool = True
+    database: str = ""
+
+    def __post_init__(self) -> None:
+        if self.database:
+            from flows.history_url import refuse_password
+
+            refuse_password(self.database, where="[history] database")
+
+
+@dataclass(frozen=True)
 class ValidationConfig:
     """Everything a validation needs; relative paths are relative to the configuration file."""
 
@@ -223,6 +245,7 @@ class ValidationConfig:
     geometry: GeometryTable = field(default_factory=GeometryTable)
     statistics: Statistics = field(default_factory=Statistics)
     running: Running = field(default_factory=Running)
+    history: HistoryOptions = field(default_factory=HistoryOptions)
 
     def __post_init__(self) -> None:
         for method in self.reconstruction.methods:
@@ -294,6 +317,7 @@ SECTIONS: Mapping[str, type] = {
     "geometry": GeometryTable,
     "statistics": Statistics,
     "running": Running,
+    "history": HistoryOptions,
 }
 PATH_KEYS = (
     ("undersampling", "masks_folder"),
@@ -303,6 +327,7 @@ PATH_KEYS = (
     ("statistics", "margins"),
     ("statistics", "diagnosis"),
     ("statistics", "plan"),
+    ("history", "database"),
 )
 
 
@@ -348,7 +373,7 @@ def config_from_table(table: Mapping[str, Any], *, base: Path, origin: str) -> V
     }
     for part, key in PATH_KEYS:
         value = getattr(sections[part], key)
-        if value:
+        if value and "://" not in value:
             object.__setattr__(sections[part], key, str((base / value).resolve()))
     return ValidationConfig(
         name=study["name"],
@@ -426,6 +451,19 @@ def prepare_environment() -> None:
         os.environ.setdefault(key, value)
     # Prefect's server cannot open its database in a folder that does not exist, and says only that it timed out
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def history_target(config: ValidationConfig | None = None) -> str:
+    """Where the history is: what the configuration says, else the environment, else a file beside the run folders.
+
+    Without a configuration what the environment says, or nothing.
+    """
+    from flows.history_url import ENVIRONMENT, FILE_NAME
+
+    said = os.environ.get(ENVIRONMENT, "")
+    if config is None:
+        return said
+    return config.history.database or said or str(config.out.parent / FILE_NAME)
 
 
 def one_blas_thread() -> None:

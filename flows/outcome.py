@@ -247,6 +247,7 @@ def write_run_record(config: ValidationConfig, facts: Mapping[str, Any]) -> None
         "study": {"name": config.name, "title": config.title, "cohort": str(config.cohort), "out": str(config.out)},
         **{name: without_none(part) for name, part in config.science().items()},
         "running": asdict(config.running),
+        "history": asdict(config.history),
         "provenance": without_none(dict(facts)),
     }
     write_text(config.out / "run.toml", tomli_w.dumps(record))

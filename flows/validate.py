@@ -25,6 +25,7 @@ from cohort.records import CardioValError, ConfigProblem
 from flows.analysis_plan import freeze, plan_of
 from flows.caching import is_complete, read_manifest, stage_key
 from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
+from flows.history import Recorded, record_run
 from flows.measure import measure_scan, measurement_key, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
 from flows.measure_map import MAP_NAME
@@ -62,6 +63,7 @@ class RunSummary:
     folder: Path
     results: Mapping[str, Any]
     n_failed: int
+    recorded: Recorded | None = None
 
     @property
     def exit_status(self) -> int:
@@ -112,7 +114,8 @@ def validate(
     results = write_results(config, table, measured, [*failures, *failed], facts, plan=plan, frozen=frozen, shift=shift)
     if not config.running.keep_images:
         remove_images(jobs)
-    return RunSummary(config.out, results, n_failed=len(results["failures"]))
+    recorded = record_run(config, results)
+    return RunSummary(config.out, results, n_failed=len(results["failures"]), recorded=recorded)
 
 
 def center_shift(jobs: list[ScanJob], config: ValidationConfig) -> list[dict[str, Any]]:
