@@ -137,7 +137,8 @@ def visit(page: Any, path: Path) -> dict[str, float]:
           if (!folded) return 0;
           const start = performance.now();
           folded.open = true; folded.scrollIntoView();
-          await Promise.all([...folded.querySelectorAll('img')].map(i => i.decode()));
+          const read = Promise.all([...folded.querySelectorAll('img')].map(i => i.decode()));
+          await Promise.race([read, new Promise((_, no) => setTimeout(() => no(new Error('not read in 30 s')), 30000))]);
           await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
           return (performance.now() - start) / 1000;
         }"""
@@ -190,7 +191,9 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         measured: dict[str, Any] = write_results(folder, **case)
+        print(f"analyzed: {measured}", flush=True)
         measured |= build(folder)
+        print(f"built: {measured}", flush=True)
         measured |= open_page(folder / "report" / "index.html", options.repeats)
     facts = run_facts("benchmarks/report_scale.py")
     facts["versions"] |= {name: metadata.version(name) for name in ("matplotlib", "typst", "jinja2", "playwright")}

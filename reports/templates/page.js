@@ -215,9 +215,20 @@
       if (part.tagName === "DETAILS") { part.open = true; }
       if (part.reveal) { part.reveal(); }
     }
+    settle(target, 12);
+  }
+  function settle(target, frames) { // sections get their true height when they come near, which moves what lies below
+    var before = target.getBoundingClientRect().top;
     target.scrollIntoView();
+    requestAnimationFrame(function () {
+      if (frames && Math.abs(target.getBoundingClientRect().top - before) > 1) { settle(target, frames - 1); }
+    });
   }
   addEventListener("hashchange", reveal);
+  document.addEventListener("click", function (event) { // also where the address already says so
+    var link = event.target.closest && event.target.closest("a[href^='#']");
+    if (link && link.hash === location.hash) { reveal(); }
+  });
   reveal();
 
   // which section is being read

@@ -178,6 +178,20 @@ def test_every_anchor_of_the_study_page_leads_somewhere(study: Visit) -> None:
     assert twice == []
 
 
+def test_every_section_is_reached_by_its_link(study: Visit) -> None:
+    """Although sections out of sight have no height yet."""
+    page = study.page
+    for name in page.eval_on_selector_all("nav a", "links => links.map(a => a.hash.slice(1))"):
+        page.locator(f"nav a[href='#{name}']").click()
+        page.wait_for_function(
+            """name => { const top = document.getElementById(name).getBoundingClientRect().top;
+              const end = scrollY + innerHeight > document.documentElement.scrollHeight - 2;
+              return Math.abs(top) < 120 || (end && top > 0 && top < innerHeight); }""",
+            arg=name,
+            timeout=3000,
+        )
+
+
 def test_every_table_of_the_study_page_sorts_both_ways(study: Visit) -> None:
     problems = study.page.evaluate(
         """() => {
