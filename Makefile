@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check env clean
+.PHONY: demo test check audit env clean
 
 demo: $(VENV)/.ready
 	@# 3 means measured, but not everything: the table and the report say what failed
@@ -16,6 +16,11 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m flows.dependency_audit
+
+# known vulnerabilities of what constraints.txt pins; where no advisory service answers, it says so and goes on
+audit: $(VENV)/.ready
+	$(BIN)/python -m flows.dependency_audit
 
 env: $(VENV)/.ready
 
