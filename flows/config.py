@@ -2,7 +2,6 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any, get_args
 
 from threadpoolctl import threadpool_limits
 
+from cohort.foreign import parse_toml, read_content
 from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
 from flows.analysis_options import Statistics
+from flows.secrets_guard import refuse_secrets
 from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvSlices
 from phenotyping.body_size import Formula
 from phenotyping.cycle import Gating
@@ -348,14 +349,12 @@ def read_table(path: Path) -> dict[str, Any]:
     """A TOML file as it is, for `config_from_table` or `flows.phenotype_options.options_of`; errors as `load_config`."""
     if not path.is_file():
         raise MissingFile(path, "no such configuration; see docs/validate.md for an example")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigProblem(f"{path}: not a TOML file: {error}") from error
+    return parse_toml(read_content(path), path)
 
 
 def config_from_table(table: Mapping[str, Any], *, base: Path, origin: str) -> ValidationConfig:
     """Check and convert a parsed table; relative paths are taken from ``base``."""
+    refuse_secrets(table, where=origin)
     # the record of a run, run.toml, is a configuration too: its provenance says what was, not what to do
     known = {"study", "provenance", *SECTIONS}
     unknown = sorted(set(table) - known)
@@ -442,6 +441,7 @@ def prepare_environment() -> None:
     for key, value in {
         "PREFECT_HOME": str(state),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",  # Prefect's client counts first runs, and does not ask the server's setting first
         "PREFECT_LOGGING_LEVEL": "ERROR",
         "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",

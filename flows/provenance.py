@@ -15,6 +15,7 @@ import torch
 
 from cohort.fingerprint import file_sha256
 from flows.config import ValidationConfig
+from flows.secrets_guard import redacted
 from phenotyping.nnunet import model_identity
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
 from recon.reliability_model import SHIPPED_MODELS
@@ -94,8 +95,8 @@ def git(*arguments: str) -> str:
 
 
 def command() -> str:
-    """The command line, the program by its name alone."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """The command line, the program by its name alone, without secrets."""
+    return redacted(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
 
 
 def device_name(device: str) -> str:
