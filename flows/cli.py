@@ -12,7 +12,9 @@ from flows import (
     commands_patient,
     commands_plan,
     commands_readers,
+    commands_reproduce,
     commands_run,
+    commands_serve,
     commands_train,
 )
 from flows.terminal import BAD_CALL, console
@@ -23,6 +25,7 @@ app = typer.Typer(
     help="Validate accelerated cardiac MRI: k-space to images, numbers, agreement statistics and a report. Research software.",
 )
 app.add_typer(commands_run.app)
+app.add_typer(commands_serve.app)
 app.add_typer(commands_plan.app)
 app.add_typer(commands_agreement.app)
 app.add_typer(commands_patient.app)
@@ -30,6 +33,7 @@ app.add_typer(commands_train.app, name="train")
 app.add_typer(commands_readers.app, name="readers")
 app.add_typer(commands_history.app, name="history")
 app.add_typer(commands_doctor.app)
+app.add_typer(commands_reproduce.app)
 
 
 def main() -> None:
