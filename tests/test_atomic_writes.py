@@ -21,6 +21,8 @@ ALLOWED = {
     ("cohort/matslices.py", "_unpacked"): "a scratch file in a temporary folder, gone with it",
     ("phenotyping/nnunet_dataset.py", "_write_volume"): "nnU-Net's training set, which is made anew whole",
     ("reports/render.py", "render_pdf"): "input of the typesetter in a temporary folder, gone with it",
+    ("flows/dependency_audit.py", "audit"): "input of another program in a temporary folder, gone with it",
+    ("flows/run_log.py", "_append"): "a log: whole lines are added, and no result is read from it",
     ("flows/prefect_server.py", "prefect_api"): "what a server says while it runs; nothing reads it as a result",
     ("flows/run_folders.py", "only_run"): "a lock: what counts is that it is held, not what is in it",
 }
@@ -72,10 +74,12 @@ def _names(node: ast.Call) -> set[str]:
 def _writes(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
-    if of in ("os", "shutil") and name in ("replace", "rename", "copy", "link"):
+    if of in ("os", "shutil") and name in ("replace", "rename", "copy", "link", "write"):
         return True
     if of == "webbrowser":
         return False
+    if of == "os" and name == "open":
+        return any(word in ast.unparse(call) for word in ("O_CREAT", "O_WRONLY", "O_RDWR"))
     if name in OPENERS:
         modes = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
         return any(
@@ -117,6 +121,7 @@ def test_no_reason_outlives_its_write() -> None:
         "open(path, 'w')",
         "path.open('r+b')",
         "path.open(mode='a')",
+        "os.open(path, os.O_RDWR | os.O_CREAT)",
         "np.savez(path, a=1)",
         "torch.save(weights, path)",
         "h5py.File(path, 'w')",
