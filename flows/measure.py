@@ -48,7 +48,6 @@ def planned(
 def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, config: ValidationConfig) -> str:
     """What decides the measurements: images, labels, header, times, truth and conventions."""
     recon = read_manifest(reconstruction)
-    beside = [job.path.with_name(job.path.stem + suffix) for suffix in (".csv", "_truth.json", "_truth_labels.nii.gz")]
     return stage_key(
         "measure",
         MEASUREMENT_VERSION,
@@ -57,10 +56,16 @@ def measurement_key(job: ScanJob, segmentation: Path, reconstruction: Path, conf
         header=[recon["geometry"], recon["info"], recon.get("slice_order")],
         conventions=asdict(config.phenotypes),
         labels=read_manifest(segmentation)["files"],
-        beside={file.name: file_sha256(file) for file in beside if file.exists()},
+        beside=beside(job),
         disease=job.disease,
         study=job.study,
     )
+
+
+def beside(job: ScanJob) -> dict[str, str]:
+    """Hashes of the files beside a scan that its measurements read: times, and the truth where it is known."""
+    files = [job.path.with_name(job.path.stem + suffix) for suffix in (".csv", "_truth.json", "_truth_labels.nii.gz")]
+    return {file.name: file_sha256(file) for file in files if file.exists()}
 
 
 @metered("measure")
@@ -105,7 +110,14 @@ def measure_scan(job: ScanJob, reconstruction: Path, segmentation: Path, config:
                 files.append(path)
                 gallery.append({**entry, **{k: arm[k] for k in ("method", "pattern", "acceleration")}})
     rows += truth_rows(job, planned(job.modality, n_frames=recon["shape"][0], recon=recon, config=config))
-    content = {"rows": rows, "gallery": gallery, "confidence": trust, "facts": facts, USAGE: used()}
+    content = {
+        "rows": rows,
+        "gallery": gallery,
+        "confidence": trust,
+        "facts": facts,
+        "beside": beside(job),
+        USAGE: used(),
+    }
     return write_manifest(manifest, key=key, files=files, content=content)
 
 
