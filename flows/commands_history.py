@@ -113,7 +113,7 @@ def drift(
     findings, series = find(history, study=study, options=options, phenotype=phenotype)
     if newest:
         last = {run["study"]: run["run_id"] for run in history.runs(study=study)}
-        findings = [finding for finding in findings if finding.run_id == last[finding.study]]
+        findings = [finding for finding in findings if finding.run_id == last.get(finding.study)]
     if not series:
         raise ConfigProblem(f"no run of {study or 'any study'} with {phenotype or 'judged measurements'} was recorded")
     console.print(f"{judged(series)}.", soft_wrap=True, highlight=False)

@@ -148,13 +148,16 @@ def verdict_findings(before: Iterable[Row], after: Iterable[Row]) -> list[Findin
         old = known.get((row["phenotype"], row["arm"], row["against"]))
         if old is None:
             continue
+        worse = _rank(row["verdict"]) > _rank(old["verdict"])
+        if not worse and not (old["claimed"] and row["claimed"] is False):
+            continue
         title = Series(row["study"], row["phenotype"], row["arm"], row["against"], (), 0, None).title
         causes = changed(old, row)
         tail = f"; changed since the run before: {', '.join(causes)}" if causes else ""
-        if _rank(row["verdict"]) > _rank(old["verdict"]):
+        if worse:
             words = f"{title}: the verdict worsened from {old['verdict']!r} to {row['verdict']!r}: {row['reason']}"
             found.append(_finding(row, "verdict worsened", words + tail))
-        elif old["claimed"] and row["claimed"] is False:
+        else:
             found.append(_finding(row, "claim lost", f"{title}: what was claimed no longer is{tail}"))
     return found
 
@@ -167,9 +170,16 @@ def drift(
     Judged are differences from fully sampled of the phenotypes that carry the claim in the newest run of each study (all
     that have margins, where its plan names none), or of `phenotype`. Verdicts are compared with the run before.
     """
-    rows = history.comparisons(study=study, phenotype=phenotype, against=FULLY_SAMPLED)
     newest = {run["study"]: run for run in history.runs(study=study)}
-    chosen = [row for row in rows if phenotype or row["phenotype"] in newest[row["study"]]["primary_phenotypes"]]
+    wanted = (
+        [phenotype] if phenotype else sorted({name for run in newest.values() for name in run["primary_phenotypes"]})
+    )
+    rows = history.comparisons(study=study, phenotypes=wanted, against=FULLY_SAMPLED) if wanted else []
+    chosen = [
+        row
+        for row in rows
+        if phenotype or row["phenotype"] in newest.get(row["study"], {}).get("primary_phenotypes", ())
+    ]
     series = series_of(chosen, options)
     found = [finding for one in series for finding in chart_findings(one)]
     by_run: dict[str, dict[str, list[Row]]] = {}

@@ -27,6 +27,17 @@ CONNECT_TIMEOUT_S = 10
 # serialization failure, deadlock, lock not available; shutdown and crash of the server, cannot connect now
 TRY_AGAIN = ("40001", "40P01", "55P03", "57P01", "57P02", "57P03")
 TIMES = ("started_utc", "created_utc")
+OF_RUN = (
+    "study",
+    "started_utc",
+    "commit_sha",
+    "version",
+    "weights",
+    "plan_sha256",
+    "config_sha256",
+    "inputs_sha256",
+    "device",
+)
 Result = TypeVar("Result")
 Row = dict[str, Any]
 
@@ -139,21 +150,29 @@ class History:
         return counts
 
     def comparisons(
-        self, *, study: str = "", run_id: str = "", phenotype: str = "", arm: str = "", against: str = ""
+        self, *, study: str = "", run_id: str = "", phenotypes: Sequence[str] = (), arm: str = "", against: str = ""
     ) -> list[Row]:
-        """Comparisons with the run they belong to (``study``, ``started_utc`` and hashes too), oldest first."""
-        about = (Run.study, Run.started_utc, Run.commit_sha, Run.version, Run.weights, Run.plan_sha256)
-        query = (
-            select(Comparison.__table__, *about, Run.config_sha256, Run.inputs_sha256, Run.device)
-            .join(Run, Run.run_id == Comparison.run_id)
-            .order_by(Run.started_utc, Run.run_id, Comparison.phenotype, Comparison.arm, Comparison.against)
-        )
-        wanted = {Run.study: study, Comparison.run_id: run_id, Comparison.phenotype: phenotype}
-        wanted |= {Comparison.arm: arm, Comparison.against: against}
-        for column, value in wanted.items():
+        """Comparisons with what their run rests on (:data:`OF_RUN`), by time of the run; empty means all."""
+        query = select(Comparison.__table__).order_by(Comparison.phenotype, Comparison.arm, Comparison.against)
+        if study:
+            query = query.where(Comparison.run_id.in_(select(Run.run_id).where(Run.study == study)))
+        if phenotypes:
+            query = query.where(Comparison.phenotype.in_(list(phenotypes)))
+        for column, value in {Comparison.run_id: run_id, Comparison.arm: arm, Comparison.against: against}.items():
             if value:
                 query = query.where(column == value)
-        return self._work(lambda connection: _rows(connection, query))
+        about = select(Run.run_id, *(getattr(Run, name) for name in OF_RUN)).order_by(Run.started_utc, Run.run_id)
+        if run_id:
+            about = about.where(Run.run_id == run_id)
+
+        def work(connection: Connection) -> list[Row]:
+            # what a run rests on is read once a run, not once a row; a run that is recorded in between is left out
+            runs = {row["run_id"]: (place, row) for place, row in enumerate(_rows(connection, about))}
+            found = [row for row in connection.execute(query).mappings() if row["run_id"] in runs]
+            found.sort(key=lambda row: runs[row["run_id"]][0])
+            return [{**row, **runs[row["run_id"]][1]} for row in found]
+
+        return self._work(work)
 
     def details(self, run_id: str) -> dict[str, list[Row]]:
         """Failures and image quality of a run."""
