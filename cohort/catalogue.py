@@ -17,10 +17,19 @@ import numpy as np
 import pandas as pd
 
 from cohort.cmrxrecon import read_header, read_info, read_kspace
-from cohort.foreign import is_file, is_link, leads_out, printable, read_content
+from cohort.foreign import is_file, is_link, leads_out, read_content
 from cohort.matfile import Pathish
 from cohort.naming import parse_scanner, parse_stem
-from cohort.records import CardioValError, ConfigProblem, FileProblem, MissingFile, Scan, Status, UnreadableFile
+from cohort.records import (
+    CardioValError,
+    ConfigProblem,
+    FileProblem,
+    MissingFile,
+    Scan,
+    Status,
+    UnreadableFile,
+    printable,
+)
 
 COLUMNS: tuple[str, ...] = (
     "release",

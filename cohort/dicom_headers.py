@@ -26,8 +26,8 @@ from pydicom.uid import (
 )
 
 from cohort.dicom_words import known_words, pseudonym, seconds
-from cohort.foreign import SMALL_BYTES, check_unpacked, is_file, printable
-from cohort.records import CardioValError, UnreadableFile
+from cohort.foreign import SMALL_BYTES, check_unpacked, is_file
+from cohort.records import CardioValError, UnreadableFile, printable
 
 Component = Literal["magnitude", "phase", "other"]
 

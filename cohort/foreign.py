@@ -234,9 +234,3 @@ def leads_out(path: Pathish, top: Pathish) -> bool:
         return not Path(path).resolve().is_relative_to(Path(top).resolve())
     except (OSError, RuntimeError):  # a link to itself
         return True
-
-
-def printable(text: str) -> str:
-    """A text that can be written as UTF-8 and shown on a terminal: whatever else is in it becomes an escape."""
-    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return shown if shown.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)

@@ -10,7 +10,8 @@ Records are frozen and checked when made; they read nothing and compute nothing.
     │   ├── NotFinite             read, but it holds NaN or infinity
     │   └── WeightsProblem        a checkpoint that cannot be used
     ├── ConfigProblem             a call or a configuration that asks for what cannot be done
-    └── MeasurementFailed         a measurement that this image does not allow ("no left ventricle found")
+    ├── MeasurementFailed         a measurement that this image does not allow ("no left ventricle found")
+    └── RunStopped                the machine does not let a run go on now: full disk, server away; it can be resumed
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ Confidence = Literal["stated", "table", "assumed"]
 
 
 class CardioValError(Exception):
-    """Base of every error that the project raises on purpose."""
+    """Base of every error that the project raises on purpose; its text can be written as UTF-8 and cannot command a terminal,
+    whatever names of files and values it repeats."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n\t")
 
 
 class FileProblem(CardioValError):
@@ -46,7 +51,7 @@ class FileProblem(CardioValError):
         self.reason = " ".join(reason.split())
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return printable(f"{self.path}: {self.reason}")
 
 
 class MissingFile(FileProblem):
@@ -75,6 +80,17 @@ class ConfigProblem(CardioValError):
 
 class MeasurementFailed(CardioValError):
     """A measurement that this image or its header does not allow."""
+
+
+class RunStopped(CardioValError):
+    """A run that cannot go on now, for no fault of a scan: a full or read-only disk, a server that is away."""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """A text that can be written as UTF-8 and shown on a terminal: whatever else is in it becomes an escape, but for `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, kw_only=True)

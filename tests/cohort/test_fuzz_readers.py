@@ -35,7 +35,7 @@ from cohort import acdc, cmrxrecon, images
 from cohort.catalogue import catalogue_hash, scan_tree
 from cohort.dicom import read_cine
 from cohort.dicom_headers import read_frames
-from cohort.foreign import check_unpacked, parse_json, parse_toml, printable, read_content, read_parquet
+from cohort.foreign import check_unpacked, parse_json, parse_toml, read_content, read_parquet
 from cohort.records import (
     CardioValError,
     ConfigProblem,
@@ -44,6 +44,7 @@ from cohort.records import (
     UnreadableFile,
     WeightsProblem,
     WrongShape,
+    printable,
 )
 from flows.agree_table import TableOptions, read_readings
 from flows.caching import is_complete, write_manifest
