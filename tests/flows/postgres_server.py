@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,13 @@ class Server:
         with self.connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
+
+    def new_schema(self) -> str:
+        """Make an empty schema, which is quicker than a database, and return the URL that works in it alone."""
+        name = f"s{secrets.token_hex(6)}"
+        with self.connect() as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url()}&options=-csearch_path%3D{name}"
 
 
 def program(name: str) -> str:

@@ -57,11 +57,11 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: a file that is not there yet, or one of a server."""
+    """An empty database: a file that is not there yet, or a schema of a server."""
     if request.param == "sqlite":
         return str(tmp_path / "folder" / "history.sqlite")
     server: Server = request.getfixturevalue("server")
-    return server.new_database(tmp_path.name)
+    return server.new_schema()
 
 
 @pytest.fixture
