@@ -24,12 +24,6 @@ from tests.flows.history_records import record, results
 AWAY = "postgresql://nobody@127.0.0.1:1/none"
 
 
-@pytest.fixture(autouse=True)
-def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the machine's user has set does not count."""
-    monkeypatch.delenv(ENVIRONMENT, raising=False)
-
-
 def config(folder: Path, **options: object) -> ValidationConfig:
     folder.mkdir(parents=True, exist_ok=True)
     return ValidationConfig(
