@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cohort.records import CardioValError
+from cohort.records import CardioValError, RunStopped
 from flows import (
     commands_agreement,
     commands_doctor,
@@ -17,7 +17,7 @@ from flows import (
     commands_serve,
     commands_train,
 )
-from flows.terminal import BAD_CALL, console
+from flows.terminal import BAD_CALL, STOPPED, console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,7 +37,7 @@ app.add_typer(commands_reproduce.app)
 
 
 def main() -> None:
-    """Run the command line; our own errors become one line and exit status 2."""
+    """Run the command line; our own errors become one line and exit status 2, or 4 where a run can go on later."""
     from flows.installation import problems
 
     for line in problems():
@@ -46,7 +46,7 @@ def main() -> None:
         app()
     except CardioValError as problem:
         console.print(f"cardioval: {problem}", style="bold red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(BAD_CALL)
+        sys.exit(STOPPED if isinstance(problem, RunStopped) else BAD_CALL)
     except KeyboardInterrupt:
         console.print("cardioval: interrupted; go on with --resume", style="bold", markup=False)
         sys.exit(130)

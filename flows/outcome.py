@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
-from cohort.atomic import replacing, write_text
+from cohort.atomic import remove, replacing, write_text
 from cohort.phenotypes import VOCABULARY
 from flows.agreement_table import write_agreement
 from flows.analysis import analyse, plain
@@ -25,7 +25,7 @@ from flows.patient_sex import sexes_of
 from flows.quality_findings import quality_findings
 from flows.resources import timing_rows
 from flows.segment_differences import segment_differences
-from flows.segment_values import write_segments
+from flows.segment_values import segment_table, write_segments
 from flows.tissue_values import normal_ranges, tissue_values
 from reports.study import write_study_report
 
@@ -50,6 +50,8 @@ COLUMNS = [
     "geometry",
 ]
 TEXT = [c for c in COLUMNS if c not in ("field_t", "acceleration", "effective_acceleration", "value")]
+RESULTS = "results.json"
+REPORT = ("report/index.html", "report/report.pdf", "report/checklist.json")
 GALLERY_PATIENTS = 6
 FAILURE_COLUMNS = ("center", "patient", "scan", "file", "stage", "reason")
 
@@ -99,17 +101,15 @@ def write_results(
     frozen: Mapping[str, Any],
     shift: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Write the tables (measurements, segments, agreement, failures), results.json, run.toml and the report.
+    """Write the tables (measurements, segments, agreement, failures), run.toml, then results.json, then the report.
 
+    Where there is a results.json, all files before it are there and belong to it: an older one is taken away first.
     `frozen` is the plan as it was written before the first scan was read. Returns the results.
     """
     measured = [read_manifest(path) for path in manifests]
     table = measurement_table(
         [row for m in measured for row in m["rows"]] + [r for f in failures for r in f.rows(config)]
     )
-    with replacing(config.out / "measurements.parquet") as temporary:
-        table.to_parquet(temporary, index=False)
-    segments = pd.read_parquet(write_segments(config.out, manifests))
     results = analyse(table, plan=plan, frozen=frozen, sexes=sexes_of(catalogue, config.cohort))
     results["study"] |= {
         "name": config.name,
@@ -128,7 +128,7 @@ def write_results(
     results["tissue_values"] = plain(tissue_values(table, scanners=scanners_of(catalogue)))
     results["normal_ranges"] = plain(normal_ranges(results["tissue_values"]))
     results["quality_control"] = quality_findings(manifests)
-    results["segments"] = segment_differences(segments)
+    results["segments"] = segment_differences(segment_table(manifests))
     results["reliability"] = reliability_rows(manifests)
     results["shift"] = [dict(row) for row in shift]
     results["gallery"] = gallery(config, manifests, measured, results)
@@ -136,12 +136,23 @@ def write_results(
     results["timing"] = timing_rows(manifests, started_utc=str(facts["started_utc"]))
     results["provenance"] = dict(facts)
     results["model_cards"] = model_cards(config, facts["weights"])
-    write_text(config.out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+    withdraw(config.out)
+    with replacing(config.out / "measurements.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+    write_segments(config.out, manifests)
     write_agreement(config.out, results)
     write_failures(config.out / "failures.csv", results["failures"])
     write_run_record(config, facts)
+    write_text(config.out / RESULTS, text)
     write_study_report(config.out, results)
     return results
+
+
+def withdraw(folder: Path) -> None:
+    """Take away the results and the report of an earlier attempt, before the first of its tables is replaced."""
+    for name in (RESULTS, *REPORT):
+        remove(folder / name)
 
 
 def scanners_of(catalogue: pd.DataFrame) -> dict[tuple[str, str, str], str]:

@@ -18,7 +18,7 @@ from cohort.cmrxrecon import ALL_ZERO, KSpaceSlices, open_kspace, read_info, rea
 from cohort.fingerprint import file_sha256
 from cohort.geometry import scan_geometry
 from cohort.geometry_rules import ScanKind, known_slice_order
-from cohort.images import read_image, without_atria, write_image, write_labels
+from cohort.images import read_image, sidecar_path, without_atria, write_image, write_labels
 from cohort.records import CardioValError, ConfigProblem, FileProblem, UnreadableFile
 from flows.arms import CINE, ArmMask, arm_mask, arm_notes, mask_hashes, reconstruct_arm
 from flows.caching import is_complete, read_manifest, stage_key, write_manifest
@@ -154,17 +154,19 @@ def reconstruct_scan(job: ScanJob, config: ValidationConfig) -> Path:
         "spacing_note": geometry.note,
         "acquired": region.record(),
     }
-    files = [
+    images = [
         write_arm(run, folder=job.folder, common=common, spacing_mm=geometry.spacing_mm)
         for run in arms
         if not run.problem
     ]
+    files = [file for image in images for file in (image, sidecar_path(image))]
     content = {
         "scan": job.columns(),
         "geometry": asdict(geometry),
         "slice_order": known_slice_order(config.geometry.rules(), job.kind),
         "info": {name: value for name, value in info.items() if name in KEPT_INFO},
         "shape": list(shape),
+        "kspace_sha256": file_sha256(job.path),
         "acquired": region.record(),
         "arms": {run.arm.name: run.entry() for run in arms},
         USAGE: used(),
@@ -390,7 +392,8 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
     manifest, key = job.segmentation, segmentation_key(job, reconstruction, config)
     if is_complete(manifest, key=key):
         return manifest
-    files, arms = [], {}
+    files: list[Path] = []
+    arms: dict[str, Any] = {}
     for name, arm in read_manifest(reconstruction)["arms"].items():
         if arm["status"] != "ok":
             arms[name] = {"status": "failed", "reason": arm["reason"]}
@@ -420,7 +423,7 @@ def segment_scan(job: ScanJob, reconstruction: Path, config: ValidationConfig) -
             continue
         path = job.folder / f"{name}_labels.nii.gz"
         write_labels(path, labels, spacing_mm=spacing, sidecar={"scan": job.label, "arm": name, "repaired": repaired})
-        files.append(path)
+        files += [path, sidecar_path(path)]
         arms[name] = {"status": "ok", "reason": "", "labels": path.name, "repaired": repaired}
     return write_manifest(manifest, key=key, files=files, content={"arms": arms, USAGE: used()})
 
