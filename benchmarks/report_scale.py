@@ -4,7 +4,8 @@
 
 The table is drawn (benchmarks/report_cohort.py), analyzed, and given a gallery of drawn pictures: three slices, all arms.
 The report (page and PDF) is built in a process of its own: seconds by the clock and of all cores, and the largest memory
-of that process, Python and libraries included. The page is opened in Chromium, a new profile each time; "load" is from the
+of that process, Python and libraries included. Seconds by the clock mean little on a machine with other work, so the load is
+stated too. The page is opened in Chromium, a new profile each time; "load" is from the
 start of the navigation to the end of the load event, "idle" until the first moment that nothing is left to do, "open a
 folded plot" from the click to the next frame. Of several openings the median is given. Nothing here is evidence about a method.
 """
@@ -175,7 +176,13 @@ def markdown(case: dict[str, Any], measured: dict[str, Any]) -> str:
     for key, (label, form) in names.items():
         value = "–" if measured[key] is None else format(measured[key], form)
         lines.append(f"| {label} | {value} | {WANTED.get(key, '')} |")
-    return "\n".join([*lines, "", f"Call: `{case['command']}`", ""])
+    load = case["load_average"]
+    shared = (
+        f"{case['cores']} cores, with a load average of {load['before_build']:.1f} before the build and {load['after_opening']:.1f} "
+        "after the page was opened: what is above the number of cores is other work, and seconds by the clock grow with it; "
+        "those of all cores do not count waiting."
+    )
+    return "\n".join([*lines, "", shared, "", f"Call: `{case['command']}`", ""])
 
 
 def main() -> None:
@@ -192,15 +199,17 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         measured: dict[str, Any] = write_results(folder, **case)
         print(f"analyzed: {measured}", flush=True)
+        load_before = os.getloadavg()[0]
         measured |= build(folder)
         print(f"built: {measured}", flush=True)
         measured |= open_page(folder / "report" / "index.html", options.repeats)
     facts = run_facts("benchmarks/report_scale.py")
     facts["versions"] |= {name: metadata.version(name) for name in ("matplotlib", "typst", "jinja2", "playwright")}
+    facts["machine"] |= {"load_average": {"before_build": load_before, "after_opening": os.getloadavg()[0]}}
     facts["own_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     kept = {"case": case, "wanted_at_most": WANTED, "measured": measured, **facts}
     options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    table = markdown(case | {"command": facts["command"]}, measured)
+    table = markdown(case | {"command": facts["command"]} | facts["machine"], measured)
     options.out.with_suffix(".md").write_text(table, encoding="utf-8")
     print(table)
 
