@@ -1,18 +1,16 @@
 """What is a run told to do? The only place that reads configuration files and the environment."""
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
-from threadpoolctl import threadpool_limits
-
 from cohort.foreign import parse_toml, read_content
 from cohort.geometry_rules import SHIPPED_RULES, GeometryRule
 from cohort.records import ConfigProblem, MissingFile
 from flows.analysis_options import Statistics
+from flows.running import Running
 from flows.secrets_guard import refuse_secrets
 from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvSlices
 from phenotyping.body_size import Formula
@@ -184,31 +182,6 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Running:
-    """How, not what: nothing here changes a number.
-
-    Attributes
-    ----------
-    device
-        ``auto``, ``cpu`` or ``cuda``.
-    workers
-        Scans in work at once; 0 for one a core (one on a GPU).
-    retries
-        Times a stage is tried again after a failure of the machine (never after bad input).
-    batch_size
-        Frames that go through CardioMM at once; 0 for as many as memory allows.
-    keep_images
-        Keep reconstructed images of all arms; False removes them once they are measured.
-    """
-
-    device: str = "auto"
-    workers: int = 0
-    retries: int = 2
-    batch_size: int = 0
-    keep_images: bool = True
-
-
-@dataclass(frozen=True)
 class HistoryOptions:
     """Whether and where the run's numbers are kept; nothing here changes one.
 
@@ -277,14 +250,10 @@ class ValidationConfig:
             raise ConfigProblem(
                 f'undersampling.masks_folder is only read with masks = "{MASKS_FROM_FILES}"; set that or leave it out'
             )
-        if min(self.running.workers, self.running.retries, self.running.batch_size) < 0:
-            raise ConfigProblem("running: workers, retries and batch_size cannot be negative")
         if self.reconstruction.precision not in get_args(Precision):
             raise ConfigProblem(
                 f"reconstruction.precision: expected {', '.join(get_args(Precision))}, got {self.reconstruction.precision!r}"
             )
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.running.device):
-            raise ConfigProblem(f"running.device: expected auto, cpu or cuda, got {self.running.device!r}")
         if len(set(self.arms())) != len(self.arms()):
             raise ConfigProblem("the same method, pattern and acceleration is asked for twice")
 
@@ -466,14 +435,7 @@ def history_target(config: ValidationConfig | None = None) -> str:
     return config.history.database or said or str(config.out.parent / FILE_NAME)
 
 
-def one_blas_thread() -> None:
-    """Give numpy's linear algebra one thread: its many small products gain nothing from more, and waiting threads burn
-    the cores that other scans need."""
-    threadpool_limits(limits=1, user_api="blas")
-
-
-def worker_count(running: Running, *, on_gpu: bool) -> int:
-    """Scans in work at once."""
-    if running.workers > 0:
-        return running.workers
-    return 1 if on_gpu else max(1, len(os.sched_getaffinity(0)))
+def visible_gpus(count: int) -> tuple[str, ...]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them, or their numbers."""
+    said = tuple(name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip())
+    return said[:count] or tuple(str(index) for index in range(count))

@@ -67,6 +67,11 @@ class Failure:
     reason: str
     phenotypes: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """Short name for progress and logs; pseudonyms only."""
+        return " ".join(str(self.columns[key]) for key in ("center", "patient", "scan") if self.columns[key])
+
     def rows(self, config: ValidationConfig) -> list[dict[str, Any]]:
         """A failed row for every planned phenotype of every arm."""
         return [

@@ -1,16 +1,13 @@
 """How does a validation run? Catalogue, every scan through three stages, then one table, its statistics and the report.
 
 The tasks are thin: they take and return paths and leave the work to ``flows.stages`` and ``flows.measure``. Prefect
-gives order, retries,
-caching and a record; the cache key of a task is the content key of its stage, and holds only while the stage's files
-are unchanged.
+gives order, retries and a record; what is complete already, a stage itself finds out, see ``flows.caching``.
+``flows.runners`` says where tasks compute.
 """
 
 import contextlib
-import os
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,35 +16,38 @@ from typing import Any
 import pandas as pd
 import torch
 
+from cohort.atomic import make_folder
 from cohort.catalogue import catalogue_hash, scan_tree, select
 from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
 from flows.analysis_plan import freeze, plan_of
-from flows.caching import is_complete, read_manifest, stage_key
-from flows.config import ValidationConfig, one_blas_thread, prepare_environment, worker_count
+from flows.caching import read_manifest, stage_key
+from flows.config import ValidationConfig, prepare_environment
 from flows.history import Recorded, record_run
-from flows.measure import measure_scan, measurement_key, planned
+from flows.measure import measure_scan, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
 from flows.measure_map import MAP_NAME
 from flows.outcome import Failure, write_results
 from flows.provenance import device_name, provenance
+from flows.resume import found_line, held, kept_line, stop_reason, stopped, tell
+from flows.run_log import OnFailure, RunLog, run_log
+from flows.run_server import server_of_run, through_prefect
+from flows.runners import Awaited, check_cluster, pins_gpus, placed, settle, shared_server, task_runner
+from flows.running import one_blas_thread, thread_count, worker_count
 from flows.shift import middle_slices, shift_rows
 from flows.stages import (
     CINE,
     ScanJob,
     reconstruct_scan,
-    reconstruction_key,
     segment_scan,
-    segmentation_key,
     text_encoder,
 )
-from phenotyping.nnunet import model_identity, nnunet_library
+from phenotyping.nnunet import model_identity
 from recon.inference import network_of, pick_device
 
 prepare_environment()
 from prefect import flow, task
-from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.cache_policies import NO_CACHE
 
 MAPPING = tuple(MAP_NAME)
 SHORT_AXIS = "short-axis"
@@ -72,7 +72,11 @@ class RunSummary:
 
 
 def validate(
-    config: ValidationConfig, *, resume: bool = False, advance: Advance = lambda stage, done, total, scan: None
+    config: ValidationConfig,
+    *,
+    resume: bool = False,
+    advance: Advance = lambda stage, done, total, scan: None,
+    on_failure: OnFailure = lambda stage, scan, reason: None,
 ) -> RunSummary:
     """Run a validation, or finish an interrupted one.
 
@@ -84,38 +88,62 @@ def validate(
         Go on in a folder that holds results; what is complete and unchanged is not computed again.
     advance
         Called after every scan of every stage.
+    on_failure
+        Called for every scan that a stage could not do.
 
     Raises
     ------
     ConfigProblem
-        The output folder holds something and ``resume`` is not asked for, it holds another plan, or no scan is
-        selected.
+        The output folder holds something and ``resume`` is not asked for, it holds another plan, another process works
+        in it, or no scan is selected.
+    RunStopped
+        The disk is full or cannot be written, or Prefect's server cannot be used; what is complete stays.
     """
     if config.out.exists() and any(config.out.iterdir()) and not resume:
         raise ConfigProblem(f"{config.out} is not empty; give another folder, or --resume to go on with that run")
     plan = plan_of(config)
+    running = config.running
+    on_cluster = bool(running.dask_address)
+    # a cluster's devices are its own; this process, which may have none, then only orders the work
+    device = torch.device("cpu") if on_cluster else pick_device(running.device)
+    workers = worker_count(running, on_gpu=device.type != "cpu")
+    runner = task_runner(running, workers=workers)
     table = chosen_scans(config)
-    device = pick_device(config.running.device)
     preflight(config, device=str(device))
     one_blas_thread()
-    config.out.mkdir(parents=True, exist_ok=True)
-    frozen = freeze(plan, config.out)
-    workers = worker_count(config.running, on_gpu=device.type != "cpu")
-    started = time.monotonic()
-    jobs = [job_of(row, config) for row in table[table["status"] == "ok"].to_dict("records")]
-    facts = provenance(config, inputs_sha256=inputs_hash(table, jobs), device=device_name(str(device)))
-    facts["plan_sha256"] = frozen["sha256"]
-    failures = [catalogue_failure(row, config) for row in table[table["status"] != "ok"].to_dict("records")]
-    runner: TaskRunner[PrefectFuture[Any]] = ThreadPoolTaskRunner(max_workers=workers)  # type: ignore[assignment]
-    run = validate_scans.with_options(task_runner=runner)
-    measured, failed = run(jobs, config, workers, advance)
-    facts["wall_s"] = round(time.monotonic() - started, 1)
-    shift = center_shift(jobs, config)
-    results = write_results(config, table, measured, [*failures, *failed], facts, plan=plan, frozen=frozen, shift=shift)
-    if not config.running.keep_images:
-        remove_images(jobs)
-    recorded = record_run(config, results)
-    return RunSummary(config.out, results, n_failed=len(results["failures"]), recorded=recorded)
+    about = {"study": config.name, "n_scans": len(table), "device": str(device), "workers": workers}
+    with (
+        held(config.out),
+        run_log(config.out, cohort=config.cohort, on_failure=on_failure, **about) as log,
+        server_of_run(),
+    ):
+        computes = check_cluster(running, paths=(config.cohort, config.out)) if on_cluster else device_name(str(device))
+        frozen = freeze(plan, config.out)
+        started = time.monotonic()
+        jobs = [job_of(row, config) for row in table[table["status"] == "ok"].to_dict("records")]
+        tell(found_line([job.folder for job in jobs]))
+        facts = provenance(config, inputs_sha256="", device=computes)
+        facts["plan_sha256"] = frozen["sha256"]
+        failures = [catalogue_failure(row, config) for row in table[table["status"] != "ok"].to_dict("records")]
+        for failure in failures:
+            log.stage_failed(failure.stage, failure.label, f"{failure.file}: {failure.reason}")
+        threads = running.threads if on_cluster else thread_count(running, workers=workers)
+        with shared_server(running):
+            run = validate_scans.with_options(task_runner=runner)
+            work = Work(jobs, config, threads, advance)
+            work.log = log
+            measured, failed = through_prefect(partial(run, config.name, len(jobs), work), work)
+        facts["inputs_sha256"] = inputs_hash(table, jobs, measured)
+        facts["wall_s"] = round(time.monotonic() - started, 1)
+        shift = center_shift(jobs, config)
+        results = write_results(
+            config, table, measured, [*failures, *failed], facts, plan=plan, frozen=frozen, shift=shift
+        )
+        tell(kept_line(results["timing"]))
+        if not config.running.keep_images:
+            remove_images(jobs)
+        recorded = record_run(config, results)
+        return RunSummary(config.out, results, n_failed=len(results["failures"]), recorded=recorded)
 
 
 def center_shift(jobs: list[ScanJob], config: ValidationConfig) -> list[dict[str, Any]]:
@@ -154,13 +182,29 @@ def job_of(row: Mapping[Any, Any], config: ValidationConfig) -> ScanJob:
     }
     # mirrors the cohort: the same pseudonym may stand in two sets or on two scanners of a center
     folder = config.out / "scans" / Path(str(row["file"])).with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return ScanJob(study=config.name, field_t=float(row["field_t"]), path=Path(row["path"]), folder=folder, **text)
 
 
-def inputs_hash(table: pd.DataFrame, jobs: list[ScanJob]) -> str:
-    """Hash of the catalogue and of every usable file's content."""
-    return stage_key("inputs", 1, catalogue=catalogue_hash(table), files=[file_sha256(job.path) for job in jobs])
+def inputs_hash(table: pd.DataFrame, jobs: list[ScanJob], measured: list[Path]) -> str:
+    """Hash of the catalogue and of every usable file's content.
+
+    The reconstruction's key holds the hash of a file, and its manifest says it: so a cohort of terabytes is not read once
+    more by this one process. Only what was not measured is.
+    """
+    complete = set(measured)
+    files = [kspace_sha256(job, complete=job.measurements in complete) for job in jobs]
+    return stage_key("inputs", 1, catalogue=catalogue_hash(table), files=files)
+
+
+def kspace_sha256(job: ScanJob, *, complete: bool) -> str:
+    """Hash of a scan's k-space, from the manifest of a complete scan, or from the file; empty if that is gone."""
+    if complete:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return str(read_manifest(job.reconstruction)["kspace_sha256"])
+    with contextlib.suppress(OSError):
+        return file_sha256(job.path)
+    return ""
 
 
 def catalogue_failure(row: Mapping[Any, Any], config: ValidationConfig) -> Failure:
@@ -186,24 +230,6 @@ def frames_of(row: Mapping[Any, Any]) -> int:
 # ---- Prefect ----------------------------------------------------------------------------------------------------------
 
 
-def stage_cache_key(context: Any, parameters: Mapping[str, Any]) -> str:
-    """The stage's content key; a new one each time while its files are not there, so that Prefect computes them."""
-    name, job, config = context.task.name, parameters["job"], parameters["config"]
-    try:
-        if name == "reconstruct":
-            manifest, key = job.reconstruction, reconstruction_key(job, config)
-        elif name == "segment":
-            manifest, key = job.segmentation, segmentation_key(job, Path(parameters["reconstruction"]), config)
-        else:
-            manifest = job.measurements
-            key = measurement_key(job, Path(parameters["segmentation"]), Path(parameters["reconstruction"]), config)
-    except (CardioValError, OSError, ValueError):
-        # the task itself will say what is wrong
-        return uuid.uuid4().hex
-    # results name their folder, so the same content elsewhere is another result
-    return f"{key}-{job.folder}" if is_complete(manifest, key=key) else uuid.uuid4().hex
-
-
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
     """Only what may pass by itself: not our own errors, which mean bad input, and not mistakes in the code."""
     del task, run
@@ -212,8 +238,9 @@ def worth_retrying(task: Any, run: Any, state: Any) -> bool:
 
 
 STAGE: dict[str, Any] = {
-    "cache_key_fn": stage_cache_key,
-    "persist_result": True,
+    # a stage knows itself whether it is complete, by its manifest; what Prefect would keep are pickles outside the run
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
     "retry_delay_seconds": RETRY_DELAY_S,
     "retry_condition_fn": worth_retrying,
 }
@@ -222,60 +249,88 @@ STAGE: dict[str, Any] = {
 @task(name="reconstruct", **STAGE)
 def reconstruct_task(job: ScanJob, config: ValidationConfig, threads: int) -> str:
     """Reconstruct every arm of one scan."""
-    torch.set_num_threads(threads)
+    settle(threads)
     return str(reconstruct_scan(job, config))
 
 
 @task(name="segment", **STAGE)
 def segment_task(job: ScanJob, reconstruction: str, config: ValidationConfig, threads: int) -> str:
     """Label every arm of one scan."""
-    torch.set_num_threads(threads)
+    settle(threads)
     return str(segment_scan(job, Path(reconstruction), config))
 
 
 @task(name="measure", **STAGE)
 def measure_task(job: ScanJob, reconstruction: str, segmentation: str, config: ValidationConfig, threads: int) -> str:
     """Measure every arm of one scan."""
-    torch.set_num_threads(threads)
+    settle(threads)
     return str(measure_scan(job, Path(reconstruction), Path(segmentation), config))
 
 
+TASKS: dict[str, Any] = {"reconstruct": reconstruct_task, "segment": segment_task, "measure": measure_task}
+
+
+class Work:
+    """What a run does; for the flow alone.
+
+    Prefect sends the parameters of a flow to its server, and to the workers with every single task: of a cohort of
+    thousands of scans they would be gigabytes. Sent away, this is empty.
+    """
+
+    __slots__ = ("advance", "config", "jobs", "log", "outcome", "threads")
+
+    def __init__(self, jobs: list[ScanJob], config: ValidationConfig | None, threads: int, advance: Advance) -> None:
+        self.jobs, self.config, self.threads, self.advance = jobs, config, threads, advance
+        self.log: RunLog | None = None
+        # what the flow came to: Prefect gives it back only if its server is still there
+        self.outcome: tuple[list[Path], list[Failure]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Work, ([], None, 0, print)
+
+
 @flow(name="cardioval-validate", validate_parameters=False, log_prints=False, persist_result=False)
-def validate_scans(
-    jobs: list[ScanJob], config: ValidationConfig, workers: int, advance: Advance
-) -> tuple[list[Path], list[Failure]]:
-    """Every scan through reconstruction, segmentation and measurement; what fails does not stop the others."""
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    nnunet_library()  # imported here once: two threads that import it at the same time get in each other's way
-    failures: list[Failure] = []
+def validate_scans(study: str, n_scans: int, work: Work) -> tuple[list[Path], list[Failure]]:
+    """Every scan through reconstruction, segmentation and measurement; what fails does not stop the others.
 
-    def stage(name: str, work: Mapping[ScanJob, Callable[[], PrefectFuture[str]]]) -> dict[ScanJob, str]:
-        made: dict[ScanJob, str] = {}
-        for job, outcome in finished(work):
-            if isinstance(outcome, str):
-                made[job] = outcome
-            else:
-                failures.append(stage_failure(job, name, outcome))
-            advance(name, len(made) + sum(f.stage == name for f in failures), len(work), job.label)
-        return made
+    ``study`` and ``n_scans`` are what Prefect's page shows of the run.
+    """
+    del study
+    config = work.config
+    if config is None:
+        raise ConfigProblem("the flow cannot be started on its own; use cardioval validate, or cardioval serve")
+    stages = list(TASKS)
+    tasks = {stage: task.with_options(retries=config.running.retries) for stage, task in TASKS.items()}
+    pinned = pins_gpus(config.running)
+    awaited: Awaited[tuple[ScanJob, int]] = Awaited()
+    made: dict[ScanJob, list[str]] = {job: [] for job in work.jobs}
+    failed: dict[ScanJob, Failure] = {}
 
-    retries = config.running.retries
-    reconstruct = reconstruct_task.with_options(retries=retries)
-    segment = segment_task.with_options(retries=retries)
-    measure = measure_task.with_options(retries=retries)
-    images = stage("reconstruct", {j: partial(reconstruct.submit, j, config, threads) for j in jobs})
-    labels = stage("segment", {j: partial(segment.submit, j, images[j], config, threads) for j in images})
-    numbers = stage("measure", {j: partial(measure.submit, j, images[j], labels[j], config, threads) for j in labels})
-    return [Path(numbers[job]) for job in jobs if job in numbers], failures
+    def submit(job: ScanJob) -> None:
+        stage = stages[len(made[job])]
+        with placed(stage, config.running, pinned=pinned):
+            awaited.add((job, len(made[job])), tasks[stage].submit(job, *made[job], config, work.threads))
 
-
-def finished(work: Mapping[ScanJob, Callable[[], PrefectFuture[str]]]) -> Iterator[tuple[ScanJob, str | Exception]]:
-    """Submit all and yield each scan's result, or its error, as it comes."""
-    futures = {job: start() for job, start in work.items()}
-    jobs = {future.task_run_id: job for job, future in futures.items()}
-    for future in as_completed(list(futures.values())):
-        outcome = future.result(raise_on_failure=False)
-        yield jobs[future.task_run_id], outcome if isinstance(outcome, str) else as_error(outcome)
+    for job in work.jobs:
+        submit(job)
+    done = dict.fromkeys(stages, 0)
+    for (job, at), outcome in awaited:
+        if isinstance(outcome, str):
+            made[job].append(outcome)
+            if at + 1 < len(stages):
+                submit(job)
+        elif reason := stop_reason(outcome, config.out):
+            raise stopped(config.out, reason)
+        else:
+            failed[job] = stage_failure(job, stages[at], as_error(outcome))
+        done[stages[at]] += 1
+        lost_before = sum(f.stage in stages[:at] for f in failed.values())
+        if work.log:
+            work.log.stage(stages[at], job.label, outcome, reason=failed[job].reason if job in failed else "")
+        work.advance(stages[at], done[stages[at]], n_scans - lost_before, job.label)
+    complete = [Path(paths[-1]) for job, paths in made.items() if job not in failed]
+    work.outcome = complete, [failed[job] for job in work.jobs if job in failed]
+    return work.outcome
 
 
 def as_error(outcome: Any) -> Exception:
