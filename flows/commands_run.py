@@ -221,8 +221,8 @@ def run_validation(config: Any, *, resume: bool) -> None:
     from flows.terminal_tables import print_verdicts
     from flows.validate import validate as run
 
-    with bars() as advance:
-        summary = run(config, resume=resume, advance=advance)
+    with bars() as view:
+        summary = run(config, resume=resume, advance=view, on_failure=view.failed)
     print_verdicts(summary.results)
     console.print(f"report: {summary.folder / 'report' / 'index.html'}", soft_wrap=True)
     if summary.n_failed:

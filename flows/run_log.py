@@ -14,31 +14,31 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from flows.resources import running, usage_in, usage_of_failure
+from flows.secrets_guard import redacted
 
 LOG_FILE = "log.jsonl"
 FIELDS = ("run", "event", "stage", "scan")
 KEPT_USAGE = ("seconds", "cpu_seconds", "peak_mb", "gpu_peak_mb", "at_once")
 MOST_CHARACTERS = 2000
+OnFailure = Callable[[str, str, str], None]
+"""Told of every failure: stage, scan and reason."""
 # libraries whose warnings may quote values of a header, and so a name
 QUOTING = ("pydicom", "highdicom")
-CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
-SECRET = re.compile(
-    r"""(?i)((?:\b|_)(?:password|passwd|pwd|pgpassword|passphrase|token|secret|api[_-]?key)["']?\s*[=:]\s*)(?!\*{3})["']?[^\s"',;&]+["']?"""
-)
 FOLDERS = re.compile(r"(?<![\w.:/~])~?/(?:[^\s/'\"<>:,;]+/)+(?=[^\s/]|$|\s)")
 
 
 class RunLog:
     """The log of one attempt at a run; made by :func:`run_log`."""
 
-    def __init__(self, folder: Path, *, cohort: Path) -> None:
+    def __init__(self, folder: Path, *, cohort: Path, on_failure: OnFailure = lambda stage, scan, reason: None) -> None:
+        self.on_failure = on_failure
         self.run = secrets.token_hex(4)
         self.roots = (folder, cohort)
         self.begun = time.monotonic()
@@ -57,6 +57,13 @@ class RunLog:
         told = {key: self._cleaned(value) for key, value in facts.items() if value is not None}
         self.logger.log(level, event, extra={"facts": {"run": self.run, "event": event, **told}})
 
+    def stage(self, stage: str, scan: str, outcome: object, *, reason: str = "") -> None:
+        """What became of a stage of a scan: its manifest's path, or the error that was in its way."""
+        if isinstance(outcome, str | Path):
+            self.stage_done(stage, scan, Path(outcome))
+        else:
+            self.stage_failed(stage, scan, reason, outcome if isinstance(outcome, BaseException) else None)
+
     def stage_done(self, stage: str, scan: str, manifest: Path) -> None:
         """A stage of a scan is complete, now or since an earlier attempt."""
         usage = usage_in(manifest)
@@ -69,6 +76,7 @@ class RunLog:
         self.n_failed += 1
         usage = _kept(usage_of_failure(problem)) if problem is not None else {}
         self.write("stage_failed", level=logging.ERROR, stage=stage, scan=scan, reason=reason, **usage)
+        self.on_failure(stage, scan, self._cleaned(reason))
 
     def warn(self, reason: str) -> None:
         """Something to look at, in the stage and scan of this thread."""
@@ -85,9 +93,11 @@ class RunLog:
 
 
 @contextmanager
-def run_log(folder: Path, *, cohort: Path, **facts: Any) -> Iterator[RunLog]:
+def run_log(
+    folder: Path, *, cohort: Path, on_failure: OnFailure = lambda stage, scan, reason: None, **facts: Any
+) -> Iterator[RunLog]:
     """Log a run: its begin with `facts`, every warning of its block, and its end or the error that ended it."""
-    log = RunLog(folder, cohort=cohort)
+    log = RunLog(folder, cohort=cohort, on_failure=on_failure)
     log.write("run_begin", **facts)
     try:
         with _captured(log):
@@ -129,8 +139,7 @@ def cleaned(text: str, *, roots: tuple[Path, ...] = ()) -> str:
     for root in sorted(roots, key=lambda path: -len(str(path))):
         for name in {str(root), str(root.resolve())} - {"/", "."}:
             words = words.replace(f"{name}/", "").replace(name, root.name)
-    words = CREDENTIALS.sub("***@", words)
-    words = SECRET.sub(r"\1***", words)
+    words = redacted(words)
     words = FOLDERS.sub("", words)
     return words if len(words) <= MOST_CHARACTERS else words[: MOST_CHARACTERS - 3] + "..."
 

@@ -117,7 +117,7 @@ def test_warnings_are_lines_of_their_stage_and_scan(tmp_path: Path, capsys: pyte
         ("in /data/heart study: nothing", "in heart study: nothing"),
         ("'/home/jane.doe/models/net.ckpt' missing", "'net.ckpt' missing"),
         ("see ~/private/notes.txt", "see notes.txt"),
-        ("postgresql://eve:pa$$w@db:5432/runs is away", "postgresql://***@db:5432/runs is away"),
+        ("postgresql://eve:pa$$w@db:5432/runs is away", "postgresql://eve:***@db:5432/runs is away"),
         ("PGPASSWORD=hush and api_key: 'abc', user=eve", "PGPASSWORD=*** and api_key: ***, user=eve"),
         ('{"token": "abc"}', '{"token": ***}'),
         ("two\n  lines", "two lines"),
