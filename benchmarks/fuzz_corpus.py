@@ -20,6 +20,7 @@ from cohort import cmrxrecon, images, matfile
 from cohort.catalogue import scan_tree
 from cohort.dicom import load_stack, read_cine
 from cohort.dicom_series import find_series
+from cohort.mrd import read_mrd, read_mrd_info
 
 ROOT = Path(__file__).resolve().parents[1]
 KSPACE_SHAPE = (2, 2, 2, 8, 12)
@@ -155,6 +156,89 @@ def write_cohort(folder: Path, _: int) -> None:
         "center,patient,disease\nCenter001,P001,HCM\nCenter001,P002,healthy\n", "utf-8"
     )
     (folder / "cohort.csv").write_text("path,sha256\n" + "".join(f"{row},\n" for row in rows), "utf-8")
+
+
+COUNTERS = (
+    "kspace_encode_step_1",
+    "kspace_encode_step_2",
+    "average",
+    "slice",
+    "contrast",
+    "phase",
+    "repetition",
+    "set",
+    "segment",
+)
+#: an acquisition's head in the order of the standard: names of one type, and how many of each
+HEAD_FIELDS: tuple[tuple[str, str, int], ...] = (
+    ("<u2", "version", 1), ("<u8", "flags", 1), ("<u4", "measurement_uid scan_counter acquisition_time_stamp", 1),
+    ("<u4", "physiology_time_stamp", 3), ("<u2", "number_of_samples available_channels active_channels", 1), ("<u8", "channel_mask", 16),
+    ("<u2", "discard_pre discard_post center_sample encoding_space_ref trajectory_dimensions", 1), ("<f4", "sample_time_us", 1),
+    ("<f4", "position read_dir phase_dir slice_dir patient_table_position", 3),
+)  # fmt: skip
+ACQUISITION = np.dtype(
+    [
+        *((name, kind, (n,) if n > 1 else ()) for kind, names, n in HEAD_FIELDS for name in names.split()),
+        ("idx", [*((name, "<u2") for name in COUNTERS), ("user", "<u2", (8,))]),
+        ("user_int", "<i4", (8,)),
+        ("user_float", "<f4", (8,)),
+    ]
+)
+MRD_ROW = np.dtype(
+    [("head", ACQUISITION), ("traj", h5py.vlen_dtype(np.float32)), ("data", h5py.vlen_dtype(np.float32))]
+)
+
+
+def mrd_header(x: int, y: int, *, z: int = 1, trajectory: str = "cartesian") -> str:
+    """The XML of a scan with twofold readout oversampling."""
+    matrix = "<matrixSize><x>{}</x><y>{}</y><z>{}</z></matrixSize>"
+    field = "<fieldOfView_mm><x>{}</x><y>300</y><z>8</z></fieldOfView_mm>"
+    step = f"<kspace_encoding_step_1><minimum>0</minimum><maximum>{y - 1}</maximum><center>{y // 2}</center></kspace_encoding_step_1>"
+    return (
+        '<?xml version="1.0"?><ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><experimentalConditions>'
+        "<H1resonanceFrequency_Hz>63500000</H1resonanceFrequency_Hz></experimentalConditions><encoding>"
+        f"<encodedSpace>{matrix.format(x, y, z)}{field.format(600)}</encodedSpace>"
+        f"<reconSpace>{matrix.format(x // 2, y, z)}{field.format(300)}</reconSpace>"
+        f"<encodingLimits>{step}</encodingLimits><trajectory>{trajectory}</trajectory></encoding></ismrmrdHeader>"
+    )
+
+
+def mrd_rows(kspace: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A readout of noise, then every line in an order drawn at random."""
+    frames, slices, coils, n_ky, n_kx = kspace.shape
+    order = [(t, z, y) for t in range(frames) for z in range(slices) for y in range(n_ky)]
+    rows = np.zeros(len(order) + 1, MRD_ROW)
+    head = rows["head"]
+    head["version"], head["number_of_samples"], head["active_channels"], head["center_sample"] = (
+        1,
+        n_kx,
+        coils,
+        n_kx // 2,
+    )
+    head["flags"][0] = 1 << 18
+    rows["data"][0], rows["traj"][0] = np.ones(2 * coils * n_kx, np.float32), np.zeros(0, np.float32)
+    for row, place in enumerate(rng.permutation(len(order)), start=1):
+        t, z, y = order[place]
+        head["idx"]["phase"][row], head["idx"]["slice"][row], head["idx"]["kspace_encode_step_1"][row] = t, z, y
+        rows["data"][row] = np.ascontiguousarray(kspace[t, z, :, y]).view(np.float32).reshape(-1)
+        rows["traj"][row] = np.zeros(0, np.float32)
+    return rows
+
+
+def save_mrd(path: Path, rows: np.ndarray, header: str) -> None:
+    """As the ISMRMRD library lays it out."""
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("dataset/data", (len(rows),), MRD_ROW, maxshape=(None,), chunks=(1,))
+        made[:] = rows
+        file["dataset"].create_dataset("xml", data=[header.encode()], dtype=h5py.special_dtype(vlen=bytes))
+
+
+def write_mrd(folder: Path, _: int) -> None:
+    """A cine of two frames and two slices."""
+    kspace = numbers(*KSPACE_SHAPE)
+    save_mrd(
+        folder / "cine.h5", mrd_rows(kspace, np.random.default_rng(4)), mrd_header(kspace.shape[4], kspace.shape[3])
+    )
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -500,6 +584,12 @@ def is_torch_file(path: Path) -> bool:
 TARGETS: tuple[Target, ...] = (
     Target("k-space v7.3", write_kspace_73, KSPACE_READERS, ("cine_sax.mat",), variants=4),
     Target("k-space v5", write_kspace_5, KSPACE_READERS, ("cine_sax.mat",), variants=3, packed="mat5"),
+    Target(
+        "k-space MRD",
+        write_mrd,
+        (lambda folder: read_mrd(folder / "cine.h5"), lambda folder: read_mrd_info(folder / "cine.h5")),
+        ("cine.h5",),
+    ),
     Target(
         "masks",
         write_masks,

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 
 from benchmarks import fuzz_corpus as corpus
-from cohort import cmrxrecon, images, matfile
+from cohort import cmrxrecon, images, matfile, mrd
 from cohort.catalogue import scan_tree
 from cohort.dicom import read_cine
 
@@ -181,6 +181,75 @@ def read_kspace(folder: Path) -> None:
 def read_slices(folder: Path) -> None:
     """The same slice by slice."""
     corpus.read_slices(folder / NAME)
+
+
+def mrd_linked(folder: Path, outside: Path) -> None:
+    """An MRD file whose acquisitions are in another file."""
+    corpus.write_mrd(outside, 0)
+    with h5py.File(folder / "cine.h5", "w") as file:
+        file["dataset/xml"] = [b"<a/>"]
+        file["dataset/data"] = h5py.ExternalLink(str(outside / "cine.h5"), "/dataset/data")
+
+
+def _damaged_heap(path: Path) -> None:
+    """The second object of each heap is of no length: the library goes round in it for ever."""
+    content = bytearray(path.read_bytes())
+    place = content.find(b"GCOL")
+    while place >= 0:
+        length = struct.unpack_from("<Q", content, place + 24)[0]
+        second = place + 32 + -(-length // 8) * 8
+        content[second : second + 16] = bytes(16)
+        content[place + 24 : place + 32] = struct.pack("<Q", 2**64 - 16)
+        place = content.find(b"GCOL", place + 4)
+    path.write_bytes(content)
+
+
+def mrd_heap(folder: Path, _: Path) -> None:
+    """An MRD file with damaged heaps."""
+    corpus.write_mrd(folder, 0)
+    _damaged_heap(folder / "cine.h5")
+
+
+def hdf5_texts(folder: Path, _: Path) -> None:
+    """Real and imaginary part are texts in a damaged heap."""
+    kind = np.dtype([("real", h5py.string_dtype()), ("imag", h5py.string_dtype())])
+    texts = np.zeros(corpus.KSPACE_SHAPE, kind)
+    texts["real"], texts["imag"] = "a text", "another"
+    _hdf5(folder / NAME, lambda file: file.create_dataset("kspace", data=texts))
+    _damaged_heap(folder / NAME)
+
+
+def hdf5_text_mark(folder: Path, _: Path) -> None:
+    """The mark of an empty variable is a text in a damaged heap."""
+
+    def fill(file: h5py.File) -> None:
+        made = file.create_dataset("kspace", data=np.array([3, 4, 5, 6, 7], "u8"))
+        made.attrs.create("MATLAB_empty", ["text of any length"] * 3, dtype=h5py.string_dtype())
+
+    _hdf5(folder / NAME, fill)
+    _damaged_heap(folder / NAME)
+
+
+def mrd_entities(folder: Path, _: Path) -> None:
+    """An XML header of entities that would unpack to gigabytes."""
+    names = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 100}">' for i in range(9))
+    header = f'<?xml version="1.0"?><!DOCTYPE ismrmrdHeader [{names}]><ismrmrdHeader>&e8;</ismrmrdHeader>'
+    corpus.save_mrd(
+        folder / "cine.h5", corpus.mrd_rows(corpus.numbers(1, 1, 1, 4, 6), np.random.default_rng(1)), header
+    )
+
+
+def mrd_frames(folder: Path, _: Path) -> None:
+    """Counters that promise 65,536 frames of 65,536 slices."""
+    rows = corpus.mrd_rows(corpus.numbers(1, 1, 1, 4, 6), np.random.default_rng(1))
+    rows["head"]["idx"]["phase"][1:], rows["head"]["idx"]["slice"][1:] = [0, 1, 60000, 65535], [65535, 3, 2, 1]
+    corpus.save_mrd(folder / "cine.h5", rows, corpus.mrd_header(6, 4))
+
+
+def read_mrd_file(folder: Path) -> None:
+    """Header, then k-space."""
+    mrd.read_mrd_info(folder / "cine.h5")
+    mrd.read_mrd(folder / "cine.h5")
 
 
 # --- MATLAB v5 -------------------------------------------------------------------------------------------------------
@@ -566,6 +635,12 @@ HOSTILE: tuple[Hostile, ...] = (
     Hostile("HDF5 empty mark on 8 GiB", hdf5_empty_mark, read_kspace),
     Hostile("HDF5 filter of a plug-in", hdf5_filter, read_kspace),
     Hostile("HDF5 file with a hole of 2 TiB", hdf5_sparse, read_kspace),
+    Hostile("MRD linked to another file", mrd_linked, read_mrd_file),
+    Hostile("MRD with damaged heaps", mrd_heap, read_mrd_file),
+    Hostile("HDF5 complex of texts", hdf5_texts, read_kspace),
+    Hostile("HDF5 empty mark is a text", hdf5_text_mark, read_kspace),
+    Hostile("MRD header of entities", mrd_entities, read_mrd_file),
+    Hostile("MRD of 65,536 frames and slices", mrd_frames, read_mrd_file),
     Hostile("MATLAB v5 bomb", mat5_bomb, read_kspace),
     Hostile("MATLAB v5 dimensions", mat5_dimensions, read_kspace),
     Hostile("k-space is a pipe", pipe(NAME), read_kspace),

@@ -92,7 +92,10 @@ def parse_json(content: bytes | str, path: Pathish, *, unknown_as_none: bool = F
 
     def number(digits: str) -> float | None:
         value = float(digits)
-        return value if math.isfinite(value) else constant(digits[:20])
+        if not math.isfinite(value):
+            constant(digits[:20])
+            return None
+        return value
 
     try:
         parsed = json.loads(content, parse_constant=constant, parse_float=number)

@@ -216,7 +216,7 @@ def _open_hdf5(path: Path) -> h5py.File:
 
 
 @contextmanager
-def reported(path: Path) -> Iterator[None]:
+def reported(path: Path, what: str = "MATLAB file") -> Iterator[None]:
     """Turn whatever h5py raises over damaged bytes, which can be anything, into one error of ours."""
     try:
         yield
@@ -225,7 +225,7 @@ def reported(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise UnreadableFile(path, "does not fit into memory; use a machine with more") from error
     except Exception as error:
-        raise UnreadableFile(path, f"damaged MATLAB file ({_line(error)}); copy it again") from error
+        raise UnreadableFile(path, f"damaged {what} ({_line(error)}); copy it again") from error
 
 
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
@@ -238,18 +238,27 @@ def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
 
 def _dataset_shape(dataset: h5py.Dataset) -> tuple[int, ...]:
     """Shape of a dataset; MATLAB stores an empty array as the list of its dimensions and a mark."""
-    if dataset.size and dataset.size <= MOST_AXES and dataset.attrs.get("MATLAB_empty", 0):
+    if dataset.size and dataset.size <= MOST_AXES and _marked_empty(dataset):
         return tuple(int(n) for n in reversed(np.atleast_1d(dataset[()])))
     return tuple(dataset.shape or ())
+
+
+def _marked_empty(dataset: h5py.Dataset) -> bool:
+    """Whether MATLAB's mark is there; one that is no number is not read, since texts lie in heaps (`cohort.hdf5_heap`)."""
+    if "MATLAB_empty" not in dataset.attrs:
+        return False
+    mark = dataset.attrs.get_id("MATLAB_empty")
+    return mark.dtype.kind in "iub" and mark.shape == () and bool(dataset.attrs["MATLAB_empty"])
 
 
 def _check_storage(dataset: h5py.Dataset, path: Path) -> None:
     """Raise where chunks are missing (an interrupted writer), the values are no numbers, or the file cannot mean them."""
     kind = dataset.dtype
-    numbers = kind.names == ("real", "imag") or kind.kind in "fciub"
+    parts = [kind[name] for name in kind.names] if kind.names == ("real", "imag") else [kind]
+    numbers = all(part.kind in "fciub" for part in parts)
     if not numbers:
         raise UnreadableFile(path, f"variable {dataset.name.strip('/')!r} holds {kind}; expected numbers")
-    _check_packing(dataset, path)
+    check_packing(dataset, path)
     if dataset.chunks is None:
         whole = dataset.id.get_storage_size() >= dataset.size * kind.itemsize
     else:
@@ -260,7 +269,7 @@ def _check_storage(dataset: h5py.Dataset, path: Path) -> None:
         raise UnreadableFile(path, f"truncated: parts of variable {name!r} were never written; copy or export it again")
 
 
-def _check_packing(dataset: h5py.Dataset, path: Path) -> None:
+def check_packing(dataset: h5py.Dataset, path: Path) -> None:
     """Raise where the file is too small for what it promises, or needs a filter that is not in the library."""
     plan = dataset.id.get_create_plist()
     filters = {plan.get_filter(i)[0] for i in range(plan.get_nfilters())}

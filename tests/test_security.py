@@ -46,6 +46,7 @@ NETWORK = {
 }
 #: the only files that may speak to a network: Prefect's server, Dask's cluster, and the check whether they are there
 MAY_CONNECT = {
+    "flows/run_server.py",
     "flows/prefect_server.py",
     "flows/doctor_software.py",
     "flows/runners.py",
@@ -349,7 +350,9 @@ def test_the_page_names_tests_that_exist() -> None:
         for node in ast.walk(tree(Path(__file__)))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
-    assert ours - {"test_the_page_names_tests_that_exist"} <= {function for _, function in named}
+    assert ours - {"test_the_page_names_tests_that_exist", "test_every_promise_has_a_test"} <= {
+        function for _, function in named
+    }
 
 
 def test_every_promise_has_a_test() -> None:

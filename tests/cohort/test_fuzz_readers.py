@@ -1,12 +1,13 @@
 """Do damaged and hostile files bring out only our own errors? Some hundred cases; `benchmarks/fuzz_readers.py` runs 10,000."""
 
+import faulthandler
 import json
 import os
 import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -57,6 +58,14 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Valid cases of every target, read once: a reader that refuses a good file fails here."""
     warm(tmp_path_factory.mktemp("warm") / "cases")
     return tmp_path_factory.mktemp("valid")
+
+
+@pytest.fixture(autouse=True)
+def not_for_ever() -> Iterator[None]:
+    """A library in C that runs in a circle cannot be interrupted; the run then ends, and tells where."""
+    faulthandler.dump_traceback_later(600, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
