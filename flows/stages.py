@@ -331,10 +331,14 @@ def readout_oversampling(info: Mapping[str, Any], n_readout: int, *, path: Path)
 
     ``ReadOutOversample``, or else the readout's samples over ``ReconMatrix_X``, rounded.
     """
-    if info.get("ReadOutOversample"):
-        factor = round(float(info["ReadOutOversample"]))
-    elif info.get("ReconMatrix_X"):
-        factor = max(1, round(n_readout / float(info["ReconMatrix_X"])))
+    stated = {key: info[key] for key in ("ReadOutOversample", "ReconMatrix_X") if info.get(key)}
+    for key, value in stated.items():
+        if not isinstance(value, int | float) or not 1e-3 < value < 1e6:
+            raise UnreadableFile(path, f"states {key} as {str(value)[:40]!r}; expected a number above 0")
+    if "ReadOutOversample" in stated:
+        factor = round(float(stated["ReadOutOversample"]))
+    elif "ReconMatrix_X" in stated:
+        factor = max(1, round(n_readout / float(stated["ReconMatrix_X"])))
     else:
         raise UnreadableFile(
             path,
