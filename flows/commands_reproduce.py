@@ -1,5 +1,6 @@
 """`cardioval reproduce`: does a run give the same numbers again?"""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from flows.terminal import bars, console
 
 app = typer.Typer()
 
+LOG_WIDTH = 110
 HELD_TO = {
     "identical": "Bit for bit",
     "other_cpu": "Within the tolerance for another processor",
@@ -41,11 +43,11 @@ def reproduce(
     raise typer.Exit(made.exit_status)
 
 
-def print_reproduction(content: dict[str, Any] | Any) -> None:
+def print_reproduction(content: Mapping[str, Any]) -> None:
     """The table by phenotype, what the numbers are held to, and the verdict."""
     from reports.tables import symbol
 
-    table = Table("", "unit", "rows", "identical", "within", "different", "largest difference", "tolerance")
+    table = Table("", "unit", "rows", "identical", "within", "different", "largest", "allowed")
     for line in content["phenotypes"]:
         table.add_row(
             symbol(line["phenotype"]),
@@ -54,7 +56,8 @@ def print_reproduction(content: dict[str, Any] | Any) -> None:
             "" if line["largest"] is None else f"{line['largest']:.3g}",
             "none" if line["tolerance"] is None else f"{line['tolerance']:g}",
         )
-    Console().print(table)
+    screen = Console()
+    (screen if screen.is_terminal else Console(width=LOG_WIDTH)).print(table)
     for notice in content["differs"]:
         say(f"differs: {notice['what']} was {notice['was']}, is {notice['now']}")
     say(f"{HELD_TO[content['basis']]}: {content['basis_why']}.")

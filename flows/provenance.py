@@ -3,6 +3,7 @@ it."""
 
 import hashlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from cohort.fingerprint import file_sha256
 from flows.config import ValidationConfig
+from flows.running import Running, thread_count, worker_count
 from flows.secrets_guard import redacted
 from phenotyping.nnunet import model_identity
 from recon.cardiomm.checkpoint import SHIPPED_WEIGHTS, weights_sha256
@@ -45,8 +48,9 @@ def provenance(config: ValidationConfig, *, inputs_sha256: str, device: str) -> 
     return {
         "cardioval_version": version("cardioval"),
         "commit": commit(),
-        "python": platform.python_version(),
+        "python": python_version(),
         "platform": platform.platform(),
+        "machine": machine(threads=threads_of(config.running, device=device)),
         "packages": {name: version(name) for name in PACKAGES},
         "weights": weights(config),
         "seeds": {"masks": config.undersampling.seed},
@@ -69,6 +73,45 @@ def weights(config: ValidationConfig) -> list[dict[str, str]]:
         used.append({"name": "reliability score", "sha256": file_sha256(SHIPPED_MODELS)})
         used.append({"name": "summary of the training cohort", "sha256": file_sha256(SHIPPED_COHORT)})
     return used
+
+
+def python_version() -> str:
+    """Version of Python."""
+    return platform.python_version()
+
+
+def machine(*, threads: int) -> dict[str, Any]:
+    """What of this machine may change the bits of a number, and what it is.
+
+    Parameters
+    ----------
+    threads
+        Threads of torch for each scan.
+    """
+    return {
+        "architecture": platform.machine(),
+        "processor": processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+    }
+
+
+def threads_of(running: Running, *, device: str) -> int:
+    """Threads of torch for each scan, where this machine computes."""
+    return thread_count(running, workers=worker_count(running, on_gpu=not device.startswith("CPU")))
+
+
+def processor() -> str:
+    """Name of the CPU's model; what the platform says where Linux does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
 
 
 def version(package: str) -> str:
