@@ -49,6 +49,7 @@ from cohort.records import (
 )
 from flows.agree_table import TableOptions, read_readings
 from flows.caching import is_complete, write_manifest
+from flows.stages import readout_oversampling
 
 CASES, SEED = 24, 20251124
 
@@ -398,3 +399,10 @@ def test_weights_that_hold_something_else_than_numbers(tmp_path: Path) -> None:
         torch.save(changed, path)
         with pytest.raises(WeightsProblem, match=message):
             load_cardiomm(path)
+
+
+@pytest.mark.parametrize("value", ["wide", -2.0, 1e-320, 1e300])
+@pytest.mark.parametrize("key", ["ReadOutOversample", "ReconMatrix_X"])
+def test_a_readout_oversampling_that_is_no_number(key: str, value: object) -> None:
+    with pytest.raises(UnreadableFile, match=f"states {key} as"):
+        readout_oversampling({key: value}, 256, path=Path("cine_sax.mat"))
