@@ -3,32 +3,15 @@
 Damage at random (`fuzz_mutations`) does not find these. Every case must be refused by an error of the project's.
 """
 
-import gzip
-import io
-import json
-import os
-import pickle
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import h5py
-import numpy as np
 
 from benchmarks import fuzz_corpus as corpus
-from cohort import cmrxrecon, images, matfile, mrd
+from benchmarks import fuzz_hostile_files as files
+from benchmarks import fuzz_hostile_images as pictures
 from cohort.catalogue import scan_tree
 from cohort.dicom import read_cine
-
-BANNER = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
-SECRET = 4711.0
-NAME = "cine_sax.mat"
-GIB = 2**30
-BLOCK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -40,644 +23,61 @@ class Hostile:
     read: Callable[[Path], object]
 
 
-class Marked(AssertionError):
-    """A reader gave what lies outside of the cohort, or ran code."""
-
-
-# --- HDF5 ------------------------------------------------------------------------------------------------------------
-
-
-def _hdf5(path: Path, fill: Callable[[h5py.File], object]) -> None:
-    with h5py.File(path, "w", userblock_size=512) as file:
-        fill(file)
-    with path.open("r+b") as stream:
-        stream.write(BANNER)
-
-
-def _secret(outside: Path) -> Path:
-    """A k-space file beside the cohort that nobody may open."""
-    path = outside / "secret.mat"
-    data = np.full(corpus.KSPACE_SHAPE, SECRET, np.complex64).view(matfile.COMPLEX)
-    _hdf5(path, lambda file: file.create_dataset("kspace", data=data))
-    return path
-
-
-def external_link(folder: Path, outside: Path) -> None:
-    """The variable is in another file."""
-    target = _secret(outside)
-    _hdf5(folder / NAME, lambda file: file.__setitem__("kspace", h5py.ExternalLink(str(target), "/kspace")))
-
-
-def soft_link(folder: Path, _: Path) -> None:
-    """The variable is another name of itself."""
-    _hdf5(folder / NAME, lambda file: file.__setitem__("kspace", h5py.SoftLink("/kspace")))
-
-
-def external_storage(folder: Path, outside: Path) -> None:
-    """The variable's bytes are in another file."""
-    raw = outside / "secret.raw"
-    raw.write_bytes(np.full(corpus.KSPACE_SHAPE, SECRET, np.complex64).tobytes())
-    _hdf5(
-        folder / NAME,
-        lambda file: file.create_dataset(
-            "kspace", corpus.KSPACE_SHAPE, matfile.COMPLEX, external=[(str(raw), 0, h5py.h5f.UNLIMITED)]
-        ),
-    )
-
-
-def virtual(folder: Path, outside: Path) -> None:
-    """The variable is put together from another file."""
-    layout = h5py.VirtualLayout(shape=corpus.KSPACE_SHAPE, dtype=matfile.COMPLEX)
-    layout[...] = h5py.VirtualSource(str(_secret(outside)), "kspace", shape=corpus.KSPACE_SHAPE, dtype=matfile.COMPLEX)
-    _hdf5(folder / NAME, lambda file: file.create_virtual_dataset("kspace", layout))
-
-
-def virtual_pipe(folder: Path, outside: Path) -> None:
-    """As `virtual`, without end, from a pipe: whoever opens that waits for ever."""
-    os.mkfifo(outside / "pipe.mat")
-    source = h5py.VirtualSource(
-        str(outside / "pipe.mat"),
-        "kspace",
-        shape=corpus.KSPACE_SHAPE,
-        maxshape=(None, *corpus.KSPACE_SHAPE[1:]),
-        dtype=matfile.COMPLEX,
-    )
-    layout = h5py.VirtualLayout(
-        shape=corpus.KSPACE_SHAPE, maxshape=(None, *corpus.KSPACE_SHAPE[1:]), dtype=matfile.COMPLEX
-    )
-    layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
-    _hdf5(folder / NAME, lambda file: file.create_virtual_dataset("kspace", layout))
-
-
-def hdf5_bomb(folder: Path, _: Path) -> None:
-    """4 GiB of zeros, gzip in chunks, some megabytes on the disk."""
-    shape, chunks = (64, 1, 1, 2048, 4096), (1, 1, 1, 2048, 4096)
-    packed = zlib.compress(bytes(8 * 2048 * 4096), 9)
-
-    def fill(file: h5py.File) -> None:
-        made = file.create_dataset("kspace", shape, matfile.COMPLEX, chunks=chunks, compression="gzip")
-        for frame in range(shape[0]):
-            made.id.write_direct_chunk((frame, 0, 0, 0, 0), packed)
-
-    _hdf5(folder / NAME, fill)
-
-
-def hdf5_huge_chunk(folder: Path, _: Path) -> None:
-    """One chunk that says of itself that it is 2 GiB, and holds little."""
-
-    def fill(file: h5py.File) -> None:
-        shape = (1, 1, 1, 2**14, 2**14)
-        made = file.create_dataset("kspace", shape, matfile.COMPLEX, chunks=shape, compression="gzip")
-        made.id.write_direct_chunk((0, 0, 0, 0, 0), zlib.compress(bytes(100)))
-
-    _hdf5(folder / NAME, fill)
-
-
-def hdf5_empty_mark(folder: Path, _: Path) -> None:
-    """Marked as an empty variable whose dimensions, 8 GiB of them, are to be read."""
-
-    def fill(file: h5py.File) -> None:
-        made = file.create_dataset("kspace", (2**30,), "u8", chunks=(2**20,), compression="gzip")
-        made.attrs["MATLAB_empty"] = np.uint8(1)
-
-    _hdf5(folder / NAME, fill)
-
-
-def hdf5_filter(folder: Path, _: Path) -> None:
-    """Unpacked only by a plug-in that the library would look for on the disk."""
-
-    def fill(file: h5py.File) -> None:
-        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        plan.set_chunk(corpus.KSPACE_SHAPE)
-        plan.set_filter(32123, h5py.h5z.FLAG_OPTIONAL, (1,))
-        space, kind = h5py.h5s.create_simple(corpus.KSPACE_SHAPE), h5py.h5t.py_create(matfile.COMPLEX)
-        made = h5py.h5d.create(file.id, b"kspace", kind, space, dcpl=plan)
-        made.write_direct_chunk((0, 0, 0, 0, 0), corpus.numbers(*corpus.KSPACE_SHAPE).tobytes())
-
-    _hdf5(folder / NAME, fill)
-
-
-def hdf5_sparse(folder: Path, _: Path) -> None:
-    """2 TiB of zeros that take no room: a file with a hole."""
-    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-
-    def fill(file: h5py.File) -> None:
-        space, kind = h5py.h5s.create_simple((2**13, 2, 16, 2**10, 2**10)), h5py.h5t.py_create(matfile.COMPLEX)
-        h5py.h5d.create(file.id, b"kspace", kind, space, dcpl=plan)
-
-    _hdf5(folder / NAME, fill)
-
-
-def read_kspace(folder: Path) -> None:
-    """Header and numbers; those of the secret must not come."""
-    path = folder / NAME
-    cmrxrecon.read_header(path)
-    if (cmrxrecon.read_kspace(path) == SECRET).any():
-        raise Marked("k-space came from a file outside of the cohort")
-
-
-def read_slices(folder: Path) -> None:
-    """The same slice by slice."""
-    corpus.read_slices(folder / NAME)
-
-
-def mrd_linked(folder: Path, outside: Path) -> None:
-    """An MRD file whose acquisitions are in another file."""
-    corpus.write_mrd(outside, 0)
-    with h5py.File(folder / "cine.h5", "w") as file:
-        file["dataset/xml"] = [b"<a/>"]
-        file["dataset/data"] = h5py.ExternalLink(str(outside / "cine.h5"), "/dataset/data")
-
-
-def _damaged_heap(path: Path) -> None:
-    """The second object of each heap is of no length: the library goes round in it for ever."""
-    content = bytearray(path.read_bytes())
-    place = content.find(b"GCOL")
-    while place >= 0:
-        length = struct.unpack_from("<Q", content, place + 24)[0]
-        second = place + 32 + -(-length // 8) * 8
-        content[second : second + 16] = bytes(16)
-        content[place + 24 : place + 32] = struct.pack("<Q", 2**64 - 16)
-        place = content.find(b"GCOL", place + 4)
-    path.write_bytes(content)
-
-
-def mrd_heap(folder: Path, _: Path) -> None:
-    """An MRD file with damaged heaps."""
-    corpus.write_mrd(folder, 0)
-    _damaged_heap(folder / "cine.h5")
-
-
-def hdf5_texts(folder: Path, _: Path) -> None:
-    """Real and imaginary part are texts in a damaged heap."""
-    kind = np.dtype([("real", h5py.string_dtype()), ("imag", h5py.string_dtype())])
-    texts = np.zeros(corpus.KSPACE_SHAPE, kind)
-    texts["real"], texts["imag"] = "a text", "another"
-    _hdf5(folder / NAME, lambda file: file.create_dataset("kspace", data=texts))
-    _damaged_heap(folder / NAME)
-
-
-def hdf5_text_mark(folder: Path, _: Path) -> None:
-    """The mark of an empty variable is a text in a damaged heap."""
-
-    def fill(file: h5py.File) -> None:
-        made = file.create_dataset("kspace", data=np.array([3, 4, 5, 6, 7], "u8"))
-        made.attrs.create("MATLAB_empty", ["text of any length"] * 3, dtype=h5py.string_dtype())
-
-    _hdf5(folder / NAME, fill)
-    _damaged_heap(folder / NAME)
-
-
-def mrd_entities(folder: Path, _: Path) -> None:
-    """An XML header of entities that would unpack to gigabytes."""
-    names = "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10 if i else "x" * 100}">' for i in range(9))
-    header = f'<?xml version="1.0"?><!DOCTYPE ismrmrdHeader [{names}]><ismrmrdHeader>&e8;</ismrmrdHeader>'
-    corpus.save_mrd(
-        folder / "cine.h5", corpus.mrd_rows(corpus.numbers(1, 1, 1, 4, 6), np.random.default_rng(1)), header
-    )
-
-
-def mrd_frames(folder: Path, _: Path) -> None:
-    """Counters that promise 65,536 frames of 65,536 slices."""
-    rows = corpus.mrd_rows(corpus.numbers(1, 1, 1, 4, 6), np.random.default_rng(1))
-    rows["head"]["idx"]["phase"][1:], rows["head"]["idx"]["slice"][1:] = [0, 1, 60000, 65535], [65535, 3, 2, 1]
-    corpus.save_mrd(folder / "cine.h5", rows, corpus.mrd_header(6, 4))
-
-
-def read_mrd_file(folder: Path) -> None:
-    """Header, then k-space."""
-    mrd.read_mrd_info(folder / "cine.h5")
-    mrd.read_mrd(folder / "cine.h5")
-
-
-# --- MATLAB v5 -------------------------------------------------------------------------------------------------------
-
-
-def _matrix(shape: tuple[int, ...], kind: int, data: bytes, *, declared: int | None = None) -> bytes:
-    flags = struct.pack("<IIII", 6, 8, 0x0800 | kind, 0)
-    dims = struct.pack("<II", 5, 4 * len(shape)) + struct.pack(f"<{len(shape)}i", *shape)
-    dims += bytes(-len(dims) % 8)
-    name = struct.pack("<II", 1, 6) + b"kspace\0\0"
-    part = struct.pack("<II", 9, len(data) if declared is None else declared) + data
-    content = flags + dims + name + part + part
-    return struct.pack("<II", 14, len(content)) + content
-
-
-def _mat5(path: Path, element: bytes) -> None:
-    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + element)
-
-
-def _zeros(packer: Any, n_bytes: int) -> bytes:
-    """Packed zeros: one block, which any number of times over is that many more."""
-    packer.compress(bytes(BLOCK_BYTES))
-    packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(BLOCK_BYTES)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return bytes(block) * (n_bytes // BLOCK_BYTES)
-
-
-def mat5_bomb(folder: Path, _: Path) -> None:
-    """1.5 GiB of zeros in 1.5 MiB."""
-    packer = zlib.compressobj(9)
-    n = 96 * 2**20
-    head = _matrix((n // 64, 64), 6, b"", declared=8 * n)[:-8]
-    stored = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH) + _zeros(packer, 2 * 8 * n)
-    _mat5(folder / NAME, struct.pack("<II", 15, len(stored)) + stored)
-
-
-def mat5_dimensions(folder: Path, _: Path) -> None:
-    """Two thousand million rows of nothing much."""
-    _mat5(folder / NAME, _matrix((2**31 - 1, 2**31 - 1), 6, bytes(16), declared=2**31))
-
-
-# --- texts, names, links ---------------------------------------------------------------------------------------------
-
-
-def huge_text(name: str) -> Callable[[Path, Path], None]:
-    """A text of 2 GiB, all of it a hole."""
-
-    def write(folder: Path, _: Path) -> None:
-        (folder / NAME).write_bytes(b"")
-        with (folder / name).open("wb") as stream:
-            stream.write(b"Parameter,Value\n")
-            stream.truncate(2 * GIB)
-
-    return write
-
-
-def deep_json(name: str) -> Callable[[Path, Path], None]:
-    """Brackets in brackets."""
-
-    def write(folder: Path, _: Path) -> None:
-        corpus.write_nifti(folder, 0)
-        (folder / name).write_text("[" * 100_000, "utf-8")
-
-    return write
-
-
-def pipe(name: str) -> Callable[[Path, Path], None]:
-    """A pipe in the place of a file: whoever opens it waits."""
-
-    def write(folder: Path, _: Path) -> None:
-        os.mkfifo(folder / name)
-
-    return write
-
-
-def cohort_with(change: Callable[[Path, Path], object]) -> Callable[[Path, Path], None]:
-    """A cohort of two scans, then changed: (folder of the first patient, outside)."""
-
-    def write(folder: Path, outside: Path) -> None:
-        corpus.write_cohort(folder, 0)
-        change(next(folder.rglob("P001")), outside)
-
-    return write
-
-
-def linked_header(patient: Path, outside: Path) -> None:
-    """The header is a link to a file outside."""
-    (outside / "secret.csv").write_text("Parameter,Value\nPatientName,Doe\n", "utf-8")
-    header = patient / "cine_sax_info.csv"
-    header.unlink()
-    header.symlink_to(outside / "secret.csv")
-
-
-def linked_scan(patient: Path, outside: Path) -> None:
-    """The k-space is a link to a file outside."""
-    (patient / NAME).unlink()
-    (patient / NAME).symlink_to(_secret(outside))
-
-
-def linked_table(patient: Path, outside: Path) -> None:
-    """The table of diseases is a link to a file outside."""
-    (outside / "secret.csv").write_text("center,patient,disease\nCenter001,P001,secret\n", "utf-8")
-    table = next(p for p in patient.parents if (p / "diseases.csv").exists()) / "diseases.csv"
-    table.unlink()
-    table.symlink_to(outside / "secret.csv")
-
-
-def link_to_itself(patient: Path, _: Path) -> None:
-    """A folder that holds itself, and a file that is a link to itself."""
-    (patient / "again").symlink_to(patient.parent, target_is_directory=True)
-    (patient / "cine_lax.mat").symlink_to(patient / "cine_lax.mat")
-
-
-def way_out(patient: Path, _: Path) -> None:
-    """The list of files names one above the cohort."""
-    top = next(p for p in patient.parents if (p / "cohort.csv").exists())
-    (top / "cohort.csv").write_text("path,sha256\n../outside/secret.mat,\n", "utf-8")
-
-
-def long_name(patient: Path, _: Path) -> None:
-    """A name so long that its header's would be too long."""
-    (patient / NAME).rename(patient / ("cine_sax_" + "x" * 240 + ".mat"))
-
-
-def odd_name(patient: Path, _: Path) -> None:
-    """A name that is no text in any encoding, with what would clear a terminal."""
-    (patient / NAME).rename(Path(os.fsdecode(os.fsencode(patient) + b"/cine_\xff\x1b[2J\nok.mat")))
-
-
-def bad_scan(folder: Path) -> None:
-    """The cohort can be listed, and the hostile scan is a bad one, told in words that can be written and shown."""
-    from cohort.records import UnreadableFile
-
-    table = scan_tree(folder)
-    words = " ".join(str(v) for v in table[["file", "path", "reason", "disease"]].to_numpy().ravel())
-    words.encode("utf-8")
-    if not words.isprintable() or "secret" in words.replace("secret.csv", ""):
-        raise Marked("a name or a content of outside came through")
-    bad = table[table["status"] != "ok"]
-    if bad.empty:
-        raise Marked("the scan is taken for a good one")
-    raise UnreadableFile(bad["path"].iloc[0], bad["reason"].iloc[0])
-
-
-def linked_mask(folder: Path, outside: Path) -> None:
-    """The mask of a scan is a link to a file outside."""
-    corpus.write_cohort(folder, 0)
-    scan = next(folder.rglob("P001/" + NAME))
-    corpus.write_masks(outside, 0)
-    mask = Path(str(scan.parent).replace("FullSample", "Mask_TaskAll")) / "cine_sax_mask_Uniform8.mat"
-    mask.parent.mkdir(parents=True)
-    mask.symlink_to(outside / "mask.mat")
-
-
-def read_linked_mask(folder: Path) -> None:
-    """As a run with released masks does."""
-    scan = next(folder.rglob("FullSample/**/P001/" + NAME))
-    cmrxrecon.read_mask(cmrxrecon.find_mask(scan, pattern="Uniform", acceleration=8))
-
-
-# --- images ----------------------------------------------------------------------------------------------------------
-
-
-def _nifti_header(shape: tuple[int, int, int, int]) -> bytes:
-    import nibabel
-
-    header = nibabel.Nifti1Header()
-    header.set_data_dtype(np.float32)
-    header.set_data_shape(shape)
-    header["vox_offset"], header["magic"] = 352, b"n+1"
-    return bytes(header.binaryblock) + bytes(4)
-
-
-def nifti_bomb(folder: Path, _: Path) -> None:
-    """3 GiB of zeros in 3 MiB of gzip."""
-    _gzip(folder / "image.nii.gz", _nifti_header((1024, 1024, 256, 3)))
-
-
-def _gzip(path: Path, head: bytes) -> None:
-    """A head, and 3 GiB of zeros behind it: parts of gzip may follow one another."""
-    zeros = gzip.compress(bytes(BLOCK_BYTES), 9)
-    path.write_bytes(gzip.compress(head) + zeros * (3 * GIB // BLOCK_BYTES))
-
-
-def nifti_tail(folder: Path, _: Path) -> None:
-    """A small image, and 3 GiB of zeros behind it in the same gzip."""
-    _gzip(folder / "image.nii.gz", _nifti_header((4, 4, 3, 2)) + bytes(4 * 96))
-
-
-def nifti_promise(folder: Path, _: Path) -> None:
-    """A header that promises 16 GiB, and nothing behind it."""
-    (folder / "image.nii").write_bytes(_nifti_header((2048, 2048, 256, 4)) + bytes(100))
-
-
-def huge_sidecar(folder: Path, outside: Path) -> None:
-    """A sidecar of 2 GiB beside a good image."""
-    corpus.write_nifti(folder, 0)
-    huge_text("image.json")(folder, outside)
-
-
-def surrogate_sidecar(folder: Path, _: Path) -> None:
-    """A text that no file in UTF-8 can hold."""
-    corpus.write_nifti(folder, 0)
-    (folder / "image.json").write_text('{"name": "\\ud800"}', "utf-8")
-
-
-def read_image(folder: Path) -> object:
-    """The image of the case."""
-    return images.read_image(corpus.image_in(folder))
-
-
-# --- DICOM -----------------------------------------------------------------------------------------------------------
-
-
-def _slice(**given: Any) -> Any:
-    file = corpus.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
-    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], corpus.ORIENTATION, [1, 1]
-    file.SliceThickness, file.TriggerTime = 8, 0
-    for name, value in given.items():
-        setattr(file, name, value)
-    return file
-
-
-def dicom_promise(folder: Path, _: Path) -> None:
-    """Run-length pixels of 64 bytes that say they are 65535 x 65535."""
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import RLELossless
-
-    file = _slice(Rows=65535, Columns=65535)
-    file.file_meta.TransferSyntaxUID = RLELossless
-    file.PixelData = encapsulate([struct.pack("<16I", 2, 64, 66, *[0] * 13) + b"\x81\x00" * 2])
-    file["PixelData"].VR, file["PixelData"].is_undefined_length = "OB", True
-    corpus.save_dicom(folder / "0.dcm", file)
-
-
-def dicom_deflated(folder: Path, _: Path) -> None:
-    """A deflated file whose header unpacks to 2 GiB."""
-    corpus.write_dicom(folder, 2)
-    for path in sorted(folder.glob("*.dcm"))[1:]:
-        path.unlink()
-    content = (folder / "0.dcm").read_bytes()
-    begin = 132 + 12 + struct.unpack("<I", content[140:144])[0]
-    inside = zlib.decompress(content[begin:], -zlib.MAX_WBITS)
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    stored = packer.compress(inside + b"\xfe\x7f\x10\x00OB\0\0\x00\x00\x00\x7f")
-    stored += packer.flush(zlib.Z_FULL_FLUSH) + _zeros(packer, 2 * GIB) + packer.flush()
-    (folder / "0.dcm").write_bytes(content[:begin] + stored)
-
-
-def dicom_frames(folder: Path, _: Path) -> None:
-    """An enhanced file that says it has a thousand million frames."""
-    corpus.write_enhanced(folder, 0)
-    path = folder / "enhanced.dcm"
-    path.write_bytes(path.read_bytes().replace(b"(\x00\x08\x00IS\x02\x006 ", b"(\x00\x08\x00IS\x0a\x001000000000"))
-
-
-def dicom_nested(folder: Path, _: Path) -> None:
-    """Sequences in sequences."""
-    corpus.save_dicom(folder / "0.dcm", _slice())
-    inside = b""
-    for _depth in range(5000):
-        inside = struct.pack("<HHI", 0xFFFE, 0xE000, len(inside)) + inside
-        inside = struct.pack("<HH2sHI", 0x0040, 0xA730, b"SQ", 0, len(inside)) + inside
-    path = folder / "0.dcm"
-    path.write_bytes(path.read_bytes() + inside)
-
-
-# --- weights ---------------------------------------------------------------------------------------------------------
-
-
-class Payload:
-    """Makes a file where it is run."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.mark),)
-
-
-def weights_code(kind: str, name: str) -> Callable[[Path, Path], None]:
-    """Code in torch's zip file, in its old format, or in a bare pickle."""
-
-    def write(folder: Path, outside: Path) -> None:
-        import torch
-
-        content = {
-            "state_dict": {"a": torch.zeros(2)},
-            "network_weights": {},
-            "hyper_parameters": Payload(outside / "ran"),
-        }
-        if kind == "pickle":
-            (folder / name).write_bytes(pickle.dumps(content["hyper_parameters"]))
-        else:
-            torch.save(content, folder / name, _use_new_zipfile_serialization=kind == "zip")
-
-    return write
-
-
-def weights_bomb(folder: Path, _: Path) -> None:
-    """A tensor of zeros, deflated within the zip file."""
-    corpus.write_weights(folder, 0)
-    path = folder / "cardiomm.ckpt"
-    given = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as taken:
-        name = max(given.namelist(), key=lambda n: given.getinfo(n).file_size * n.rpartition("/")[2].isdigit())
-        for other in given.namelist():
-            if other != name:
-                taken.writestr(other, given.read(other))
-        with taken.open(name, "w", force_zip64=True) as stream:
-            for _part in range(256):
-                stream.write(bytes(2**20))
-
-
-def weights_size(name: str, value: Any) -> Callable[[Path, Path], None]:
-    """A network that says it has a million phases, or layers of a million channels."""
-
-    def write(folder: Path, _: Path) -> None:
-        import torch
-
-        corpus.write_weights(folder, 0)
-        content = torch.load(folder / "cardiomm.ckpt", weights_only=True)
-        content["hyper_parameters"][name] = value
-        torch.save(content, folder / "cardiomm.ckpt")
-
-    return write
-
-
-# --- tables ----------------------------------------------------------------------------------------------------------
-
-
-def parquet_bomb(folder: Path, _: Path) -> None:
-    """60 million rows of one word, some kilobytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = {
-        name: pa.DictionaryArray.from_arrays(pa.array(np.zeros(10**6, np.int8)), pa.array(["1"]))
-        for name in ("subject", "method", "value")
-    }
-    part = pa.table(columns)
-    with pq.ParquetWriter(folder / "table.parquet", part.schema, compression="zstd") as writer:
-        for _n in range(60):
-            writer.write_table(part)
-
-
-def csv_bomb(folder: Path, _: Path) -> None:
-    """A table of 4 GiB, all of it a hole."""
-    with (folder / "table.csv").open("wb") as stream:
-        stream.write(b"subject,method,value\n")
-        stream.truncate(4 * GIB)
-
-
-def deep(name: str, content: str) -> Callable[[Path, Path], None]:
-    """A text as given."""
-
-    def write(folder: Path, _: Path) -> None:
-        (folder / name).write_text(content, "utf-8")
-
-    return write
-
-
-def deep_results(folder: Path, _: Path) -> None:
-    """A run whose results are brackets in brackets."""
-    corpus.write_run(folder, 0)
-    (folder / "results.json").write_text(json.dumps({"schema": 2})[:-1] + ', "x": ' + "[" * 100_000, "utf-8")
-
-
-def read_header_csv(folder: Path) -> object:
-    """The header of the k-space file."""
-    return cmrxrecon.read_info(folder / NAME)
-
-
 HOSTILE: tuple[Hostile, ...] = (
-    Hostile("HDF5 external link", external_link, read_kspace),
-    Hostile("HDF5 soft link to itself", soft_link, read_kspace),
-    Hostile("HDF5 external storage", external_storage, read_kspace),
-    Hostile("HDF5 virtual dataset", virtual, read_kspace),
-    Hostile("HDF5 virtual dataset from a pipe", virtual_pipe, read_kspace),
-    Hostile("HDF5 gzip bomb", hdf5_bomb, read_kspace),
-    Hostile("HDF5 gzip bomb, by slices", hdf5_bomb, read_slices),
-    Hostile("HDF5 chunk larger than its content", hdf5_huge_chunk, read_kspace),
-    Hostile("HDF5 empty mark on 8 GiB", hdf5_empty_mark, read_kspace),
-    Hostile("HDF5 filter of a plug-in", hdf5_filter, read_kspace),
-    Hostile("HDF5 file with a hole of 2 TiB", hdf5_sparse, read_kspace),
-    Hostile("MRD linked to another file", mrd_linked, read_mrd_file),
-    Hostile("MRD with damaged heaps", mrd_heap, read_mrd_file),
-    Hostile("HDF5 complex of texts", hdf5_texts, read_kspace),
-    Hostile("HDF5 empty mark is a text", hdf5_text_mark, read_kspace),
-    Hostile("MRD header of entities", mrd_entities, read_mrd_file),
-    Hostile("MRD of 65,536 frames and slices", mrd_frames, read_mrd_file),
-    Hostile("MATLAB v5 bomb", mat5_bomb, read_kspace),
-    Hostile("MATLAB v5 dimensions", mat5_dimensions, read_kspace),
-    Hostile("k-space is a pipe", pipe(NAME), read_kspace),
-    Hostile("header is a pipe", pipe("cine_sax_info.csv"), read_header_csv),
-    Hostile("header of 2 GiB", huge_text("cine_sax_info.csv"), read_header_csv),
-    Hostile("header linked out of the cohort", cohort_with(linked_header), bad_scan),
-    Hostile("scan linked out of the cohort", cohort_with(linked_scan), bad_scan),
-    Hostile("table linked out of the cohort", cohort_with(linked_table), scan_tree),
-    Hostile("folder and file linked to themselves", cohort_with(link_to_itself), bad_scan),
-    Hostile("list of files leads out of the cohort", cohort_with(way_out), scan_tree),
-    Hostile("name that is too long", cohort_with(long_name), bad_scan),
-    Hostile("name that is no text", cohort_with(odd_name), bad_scan),
-    Hostile("mask linked out of the cohort", linked_mask, read_linked_mask),
-    Hostile("NIfTI gzip bomb", nifti_bomb, read_image),
-    Hostile("NIfTI with a bomb behind it", nifti_tail, read_image),
-    Hostile("NIfTI that promises 16 GiB", nifti_promise, read_image),
-    Hostile("sidecar of brackets", deep_json("image.json"), read_image),
-    Hostile("sidecar of 2 GiB", huge_sidecar, read_image),
-    Hostile("sidecar with half a character", surrogate_sidecar, read_image),
-    Hostile("DICOM that promises 8 GiB", dicom_promise, read_cine),
-    Hostile("DICOM deflate bomb", dicom_deflated, read_cine),
-    Hostile("DICOM of a thousand million frames", dicom_frames, read_cine),
-    Hostile("DICOM of nested sequences", dicom_nested, read_cine),
-    Hostile("CardioMM weights that run code", weights_code("zip", "a.ckpt"), corpus.read_weights),
-    Hostile("old CardioMM weights that run code", weights_code("old", "a.ckpt"), corpus.read_weights),
-    Hostile("CardioMM weights, bare pickle", weights_code("pickle", "a.ckpt"), corpus.read_weights),
-    Hostile("nnU-Net weights that run code", weights_code("zip", "a.pth"), corpus.read_weights),
-    Hostile("old nnU-Net weights that run code", weights_code("old", "a.pth"), corpus.read_weights),
-    Hostile("nnU-Net weights, bare pickle", weights_code("pickle", "a.pth"), corpus.read_weights),
-    Hostile("weights with a zip bomb", weights_bomb, corpus.read_weights),
-    Hostile("weights of a million phases", weights_size("num_cascades", 10**6), corpus.read_weights),
-    Hostile("weights of 10^12 channels", weights_size("n_feat0", 10**12), corpus.read_weights),
-    Hostile("parquet bomb", parquet_bomb, corpus.read_table),
-    Hostile("table of 4 GiB", csv_bomb, corpus.read_table),
-    Hostile("toml of brackets", deep("example.toml", "a = " + "[" * 100_000), corpus.read_toml),
-    Hostile("toml of dots", deep("example.toml", "a" + ".a" * 200_000 + " = 1"), corpus.read_toml),
-    Hostile("margins of brackets", deep("margins.toml", "a = " + "[" * 100_000), corpus.read_toml),
-    Hostile("plan of brackets", deep("plan.json", "[" * 100_000), corpus.read_plan_file),
-    Hostile("results of brackets", deep_results, corpus.read_run),
+    Hostile("HDF5 external link", files.external_link, files.read_kspace),
+    Hostile("HDF5 soft link to itself", files.soft_link, files.read_kspace),
+    Hostile("HDF5 external storage", files.external_storage, files.read_kspace),
+    Hostile("HDF5 virtual dataset", files.virtual, files.read_kspace),
+    Hostile("HDF5 virtual dataset from a pipe", files.virtual_pipe, files.read_kspace),
+    Hostile("HDF5 gzip bomb", files.hdf5_bomb, files.read_kspace),
+    Hostile("HDF5 gzip bomb, by slices", files.hdf5_bomb, files.read_slices),
+    Hostile("HDF5 chunk larger than its content", files.hdf5_huge_chunk, files.read_kspace),
+    Hostile("HDF5 empty mark on 8 GiB", files.hdf5_empty_mark, files.read_kspace),
+    Hostile("HDF5 filter of a plug-in", files.hdf5_filter, files.read_kspace),
+    Hostile("HDF5 file with a hole of 2 TiB", files.hdf5_sparse, files.read_kspace),
+    Hostile("MRD linked to another file", files.mrd_linked, files.read_mrd_file),
+    Hostile("MRD with damaged heaps", files.mrd_heap, files.read_mrd_file),
+    Hostile("HDF5 complex of texts", files.hdf5_texts, files.read_kspace),
+    Hostile("HDF5 empty mark is a text", files.hdf5_text_mark, files.read_kspace),
+    Hostile("MRD header of entities", files.mrd_entities, files.read_mrd_file),
+    Hostile("MRD of 65,536 frames and slices", files.mrd_frames, files.read_mrd_file),
+    Hostile("MATLAB v5 bomb", files.mat5_bomb, files.read_kspace),
+    Hostile("MATLAB v5 dimensions", files.mat5_dimensions, files.read_kspace),
+    Hostile("k-space is a pipe", files.pipe(files.NAME), files.read_kspace),
+    Hostile("header is a pipe", files.pipe("cine_sax_info.csv"), pictures.read_header_csv),
+    Hostile("header of 2 GiB", files.huge_text("cine_sax_info.csv"), pictures.read_header_csv),
+    Hostile("header linked out of the cohort", files.cohort_with(files.linked_header), files.bad_scan),
+    Hostile("scan linked out of the cohort", files.cohort_with(files.linked_scan), files.bad_scan),
+    Hostile("table linked out of the cohort", files.cohort_with(files.linked_table), scan_tree),
+    Hostile("folder and file linked to themselves", files.cohort_with(files.link_to_itself), files.bad_scan),
+    Hostile("list of files leads out of the cohort", files.cohort_with(files.way_out), scan_tree),
+    Hostile("name that is too long", files.cohort_with(files.long_name), files.bad_scan),
+    Hostile("name that is no text", files.cohort_with(files.odd_name), files.bad_scan),
+    Hostile("mask linked out of the cohort", files.linked_mask, files.read_linked_mask),
+    Hostile("NIfTI gzip bomb", pictures.nifti_bomb, pictures.read_image),
+    Hostile("NIfTI with a bomb behind it", pictures.nifti_tail, pictures.read_image),
+    Hostile("NIfTI that promises 16 GiB", pictures.nifti_promise, pictures.read_image),
+    Hostile("sidecar of brackets", files.deep_json("image.json"), pictures.read_image),
+    Hostile("sidecar of 2 GiB", pictures.huge_sidecar, pictures.read_image),
+    Hostile("sidecar with half a character", pictures.surrogate_sidecar, pictures.read_image),
+    Hostile("DICOM that promises 8 GiB", pictures.dicom_promise, read_cine),
+    Hostile("DICOM deflate bomb", pictures.dicom_deflated, read_cine),
+    Hostile("DICOM of a thousand million frames", pictures.dicom_frames, read_cine),
+    Hostile("DICOM of nested sequences", pictures.dicom_nested, read_cine),
+    Hostile("CardioMM weights that run code", pictures.weights_code("zip", "a.ckpt"), corpus.read_weights),
+    Hostile("old CardioMM weights that run code", pictures.weights_code("old", "a.ckpt"), corpus.read_weights),
+    Hostile("CardioMM weights, bare pickle", pictures.weights_code("pickle", "a.ckpt"), corpus.read_weights),
+    Hostile("nnU-Net weights that run code", pictures.weights_code("zip", "a.pth"), corpus.read_weights),
+    Hostile("old nnU-Net weights that run code", pictures.weights_code("old", "a.pth"), corpus.read_weights),
+    Hostile("nnU-Net weights, bare pickle", pictures.weights_code("pickle", "a.pth"), corpus.read_weights),
+    Hostile("weights with a zip bomb", pictures.weights_bomb, corpus.read_weights),
+    Hostile("weights of a million phases", pictures.weights_size("num_cascades", 10**6), corpus.read_weights),
+    Hostile("weights of 10^12 channels", pictures.weights_size("n_feat0", 10**12), corpus.read_weights),
+    Hostile("parquet bomb", pictures.parquet_bomb, corpus.read_table),
+    Hostile("table of 4 GiB", pictures.csv_bomb, corpus.read_table),
+    Hostile("toml of brackets", pictures.deep("example.toml", "a = " + "[" * 100_000), corpus.read_toml),
+    Hostile("toml of dots", pictures.deep("example.toml", "a" + ".a" * 200_000 + " = 1"), corpus.read_toml),
+    Hostile("margins of brackets", pictures.deep("margins.toml", "a = " + "[" * 100_000), corpus.read_toml),
+    Hostile("plan of brackets", pictures.deep("plan.json", "[" * 100_000), corpus.read_plan_file),
+    Hostile("results of brackets", pictures.deep_results, corpus.read_run),
 )

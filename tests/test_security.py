@@ -17,7 +17,7 @@ import pytest
 from pydicom.datadict import DicomDictionary
 from pydicom.dataset import Dataset
 
-from benchmarks import fuzz_corpus as corpus
+from benchmarks import fuzz_images as pictures
 from cohort.dicom import load_stack, read_cine
 from cohort.dicom_headers import Facts, Frame, read_frames
 from cohort.dicom_report import Group, Quantity, Subject, write_encapsulated_pdf, write_measurement_report
@@ -94,7 +94,7 @@ def test_the_reader_of_dicom_has_no_place_for_anything_else() -> None:
 
 def marked_image() -> tuple[Dataset, dict[str, str]]:
     """An image whose every text, of all that the standard knows, is a mark of its own; keyword to mark."""
-    file = corpus.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
+    file = pictures.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
     marks = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,9 +108,9 @@ def marked_image() -> tuple[Dataset, dict[str, str]]:
     file.SpecificCharacterSet = "ISO_IR 192"
     file.add_new((0x0019, 0x0010), "LO", "SIEMENS MR HEADER")
     file.add_new((0x0019, 0x1008), "LO", f"{MARK}private Doe^Jane")
-    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], corpus.ORIENTATION, [1, 1]
+    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], pictures.ORIENTATION, [1, 1]
     file.SliceThickness, file.TriggerTime = 8, 0
-    file.PixelData = np.full(corpus.PIXELS, 7, np.uint16).tobytes()
+    file.PixelData = np.full(pictures.PIXELS, 7, np.uint16).tobytes()
     file["PixelData"].VR = "OW"
     return file, marks
 
@@ -118,7 +118,7 @@ def marked_image() -> tuple[Dataset, dict[str, str]]:
 def test_no_text_of_a_header_leaves_the_reader_but_those_listed(tmp_path: Path) -> None:
     file, marks = marked_image()
     assert len(marks) > 1000
-    corpus.save_dicom(tmp_path / "0.dcm", file)
+    pictures.save_dicom(tmp_path / "0.dcm", file)
     series, problems = find_series([tmp_path / "0.dcm"])
     assert not problems
     told = repr(series) + repr(read_cine(tmp_path))
@@ -135,7 +135,7 @@ def test_errors_and_logs_do_not_quote_a_header(keyword: str, tmp_path: Path, cap
         warnings.simplefilter("ignore")
         number = pydicom.datadict.tag_for_keyword(keyword)
         file[keyword] = pydicom.DataElement(number, "LO", f"{MARK}Doe^Jane")
-        corpus.save_dicom(tmp_path / "0.dcm", file)
+        pictures.save_dicom(tmp_path / "0.dcm", file)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
@@ -166,7 +166,7 @@ def identifying(file: Dataset) -> set[str]:
 def test_segmentations_and_reports_name_the_pseudonym_only(tmp_path: Path) -> None:
     source = tmp_path / "images"
     source.mkdir()
-    corpus.write_dicom(source, 0)
+    pictures.write_dicom(source, 0)
     assert identifying(pydicom.dcmread(source / "0.dcm")) >= {"PatientName", "PatientID", "PatientBirthDate"}
     stack = load_stack(find_series(sorted(source.iterdir()))[0][0])
     made = write_segmentations(

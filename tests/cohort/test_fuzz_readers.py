@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import fuzz_corpus as corpus
+from benchmarks import fuzz_images as pictures
 from benchmarks.fuzz_cases import (
     ESCAPE,
     FOREIGN,
@@ -190,12 +191,12 @@ def test_damage_inside_a_packing_is_packed_again(tmp_path: Path) -> None:
 def test_deflated_dicom_files_are_read(tmp_path: Path) -> None:
     for variant, name in ((0, "plain"), (2, "deflated")):
         (tmp_path / name).mkdir()
-        corpus.write_dicom(tmp_path / name, variant)
+        pictures.write_dicom(tmp_path / name, variant)
     np.testing.assert_array_equal(read_cine(tmp_path / "plain").images, read_cine(tmp_path / "deflated").images)
 
 
 def test_what_pydicom_raises_does_not_quote_the_header(tmp_path: Path) -> None:
-    corpus.write_dicom(tmp_path, 0)
+    pictures.write_dicom(tmp_path, 0)
     path = tmp_path / "0.dcm"
     content = path.read_bytes()
     # Rows, a number of two bytes, gets three
@@ -207,30 +208,30 @@ def test_what_pydicom_raises_does_not_quote_the_header(tmp_path: Path) -> None:
 
 
 def test_pixels_that_slope_and_intercept_make_infinite(tmp_path: Path) -> None:
-    file = corpus.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
-    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], corpus.ORIENTATION, [1, 1]
+    file = pictures.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
+    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], pictures.ORIENTATION, [1, 1]
     file.SliceThickness, file.TriggerTime, file.RescaleSlope, file.RescaleIntercept = 8, 0, "1e300", 0
-    file.PixelData = np.full(corpus.PIXELS, 7, np.uint16).tobytes()
+    file.PixelData = np.full(pictures.PIXELS, 7, np.uint16).tobytes()
     file["PixelData"].VR = "OW"
-    corpus.save_dicom(tmp_path / "0.dcm", file)
+    pictures.save_dicom(tmp_path / "0.dcm", file)
     with pytest.raises(NotFinite, match="slope and intercept"):
         read_cine(tmp_path)
 
 
 def test_vendor_and_scanner_are_short_and_printable(tmp_path: Path) -> None:
-    file = corpus.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
-    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], corpus.ORIENTATION, [1, 1]
+    file = pictures.dicom_base("1.2.3.7", syntax="1.2.840.10008.1.2.1")
+    file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing = [0, 0, 0], pictures.ORIENTATION, [1, 1]
     file.Manufacturer = "x\x1b[2J" + "y" * 55
     file.PixelData = bytes(48)
     file["PixelData"].VR = "OW"
-    corpus.save_dicom(tmp_path / "0.dcm", file)
+    pictures.save_dicom(tmp_path / "0.dcm", file)
     vendor = read_frames(tmp_path / "0.dcm")[0].facts.vendor
     assert vendor.startswith("x\\x1b[2Jy")
     assert len(vendor) <= 64
 
 
 def test_acdc_files_that_are_damaged(tmp_path: Path) -> None:
-    corpus.write_acdc(tmp_path, 0)
+    pictures.write_acdc(tmp_path, 0)
     home = tmp_path / "patient001"
     path = home / "patient001_frame01.nii.gz"
     whole = path.read_bytes()
@@ -245,13 +246,13 @@ def test_acdc_files_that_are_damaged(tmp_path: Path) -> None:
 
 
 def test_a_sidecar_with_nan_is_read_as_not_stated(tmp_path: Path) -> None:
-    corpus.write_nifti(tmp_path, 0)
+    pictures.write_nifti(tmp_path, 0)
     (tmp_path / "image.json").write_text('{"frame_time_s": NaN, "a": 1e999, "b": [-Infinity, 2.5]}')
     assert images.read_image(tmp_path / "image.nii.gz")[2] == {"frame_time_s": None, "a": None, "b": [None, 2.5]}
 
 
 def test_an_image_with_a_little_behind_it_is_read(tmp_path: Path) -> None:
-    corpus.write_nifti(tmp_path, 1)
+    pictures.write_nifti(tmp_path, 1)
     path = tmp_path / "image.nii"
     whole = images.read_image(path)[0]
     path.write_bytes(path.read_bytes() + bytes(100))
