@@ -170,7 +170,7 @@ def torchvision(patient: Patient) -> Iterator[Answer]:
         yield ok("not installed; nothing here needs it")
         return
     try:
-        import torchvision as found
+        import torchvision as found  # type: ignore[import-untyped]
 
         yield ok(f"torchvision {found.__version__}")
     except Exception as error:  # its own checks raise RuntimeError, a missing library OSError
@@ -317,9 +317,9 @@ def pages(patient: Patient) -> Iterator[Answer]:
         import matplotlib
         import typst
 
-        fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        fonts: Any = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
         source = b'#set text(font: "DejaVu Sans")\nT1\xcf\x81 \xe2\x89\xa4 1'
-        made = typst.compile(source, font_paths=[fonts], ignore_system_fonts=True, format="pdf")
+        made: bytes = typst.compile(source, font_paths=[fonts], ignore_system_fonts=True, format="pdf")
     except Exception as error:
         yield problem(f"typst makes no PDF: {one_line(error)}", "`make env`; reports need it")
         return

@@ -124,7 +124,9 @@ def read_measurements(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
         # the columns of today's table, whatever the version that wrote it
-        return measurement_table(table.to_dict("records"))
+        return measurement_table(
+            [dict(zip(map(str, table), row, strict=True)) for row in table.itertuples(index=False)]
+        )
     except Exception as error:  # pyarrow and pandas raise their own kinds
         raise UnreadableFile(path, f"no table of measurements: {' '.join(str(error).split())}") from error
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cohort.phenotypes import VOCABULARY
+from flows.margins import load_margins
 from flows.outcome import measurement_table
 from flows.reproduce_compare import compare_tables, content_sha256, tolerances
 
@@ -127,6 +128,12 @@ def test_every_phenotype_has_its_tolerances_and_they_grow() -> None:
     assert list(cpu) == list(gpu) == list(VOCABULARY)
     assert all(0 < cpu[name] <= gpu[name] for name in VOCABULARY)
     assert tolerances("identical") == {}
+
+
+def test_no_tolerance_is_more_than_half_of_what_would_matter() -> None:
+    gpu = tolerances("gpu")
+    for name, margin in load_margins(None).by_phenotype.items():
+        assert gpu[name] <= min(abs(margin.lower), abs(margin.upper)) / 2, name
 
 
 def test_content_hash() -> None:
