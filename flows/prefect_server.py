@@ -5,6 +5,7 @@ A schedule needs a server that runs all the time; the one that Prefect embeds in
 
 import ipaddress
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def prefect_api(*, host: str = LOOPBACK, port: int = PORT) -> Iterator[Api]:
     Raises
     ------
     ConfigProblem
-        The user's does not answer, the port is taken, or our own does not start.
+        The user's does not answer or refuses us, the port is taken, or our own does not start.
     """
     prepare_environment()
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
@@ -79,6 +80,7 @@ def prefect_api(*, host: str = LOOPBACK, port: int = PORT) -> Iterator[Api]:
             raise ConfigProblem(
                 f"no Prefect server answers at {settings.api.url}, which PREFECT_API_URL names; start it first"
             )
+        _admitted(settings.api.url)
         yield Api(settings.api.url, settings.api.url.removesuffix("/api"))
         return
     _schedules()
@@ -99,6 +101,7 @@ def prefect_api(*, host: str = LOOPBACK, port: int = PORT) -> Iterator[Api]:
     try:
         with temporary_settings({PREFECT_API_URL: f"{page}/api"}):
             _wait(process, log)
+            _admitted(f"{page}/api")
             yield Api(f"{page}/api", page, process, log)
     finally:
         _stop(process)
@@ -141,6 +144,21 @@ def _healthy() -> bool:
         return client.api_healthcheck() is None
 
 
+def _admitted(url: str) -> None:
+    """A server says that it is well to everybody, and nothing else to those it does not know."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    with get_client(sync_client=True) as client:
+        try:
+            client.request("GET", "/admin/version")
+        except PrefectHTTPStatusError as error:
+            raise ConfigProblem(
+                f"the Prefect server at {url} refuses us ({error.response.status_code}); where it asks for a password, "
+                "set PREFECT_API_AUTH_STRING to the one in its PREFECT_SERVER_API_AUTH_STRING"
+            ) from error
+
+
 def _free(host: str, port: int) -> None:
     try:
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -160,10 +178,13 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
         if _healthy():
             return
         time.sleep(0.2)
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
+    # Prefect ends with words that say nothing, after the line that says what is wrong
+    said = next(
+        (line for line in reversed(lines) if re.search("error", line, re.IGNORECASE)), (lines or ["nothing"])[-1]
+    )
     what = "did not answer in time" if process.poll() is None else f"ended with status {process.returncode}"
-    raise ConfigProblem(f"Prefect's server {what}; its last words in {log}: {said}")
+    raise ConfigProblem(f"Prefect's server {what}; it says in {log}: {said}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -410,6 +410,22 @@ def test_a_server_that_does_not_answer_is_named() -> None:
     )
 
 
+def test_a_server_that_wants_a_password_says_so_in_one_line(
+    client: "SyncPrefectClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    def refused(*call: Any, **more: Any) -> Any:
+        del call, more
+        asked = httpx.Request("GET", str(client.api_url))
+        raise PrefectHTTPStatusError("no", request=asked, response=httpx.Response(401, request=asked))
+
+    monkeypatch.setattr(type(client), "request", refused)
+    with pytest.raises(ConfigProblem, match=r"refuses us \(401\).* set PREFECT_API_AUTH_STRING"), prefect_api():
+        pass
+
+
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_end(written: Path, client: "SyncPrefectClient") -> None:
     code = "from flows.cli import main; import sys; sys.argv = ['cardioval', *sys.argv[1:]]; main()"
