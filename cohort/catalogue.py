@@ -10,23 +10,23 @@ import math
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cohort.cmrxrecon import read_header, read_info, read_kspace
-from cohort.foreign import is_file, is_link, leads_out, read_content
+from cohort.catalogue_files import UNPRINTABLE, Candidate, find_candidates, is_full
+from cohort.catalogue_index import heads_of
+from cohort.cmrxrecon import read_kspace
+from cohort.foreign import is_file, leads_out, read_content
 from cohort.matfile import Pathish
 from cohort.naming import parse_scanner, parse_stem
 from cohort.records import (
-    CardioValError,
     ConfigProblem,
-    FileProblem,
     MissingFile,
     Scan,
-    Status,
     UnreadableFile,
     printable,
 )
@@ -46,12 +46,13 @@ COLUMNS: tuple[str, ...] = (
 COLUMNS += ("shape", "path", "status", "reason", "stem", "file", "size_bytes")
 #: of cohort.csv and diseases.csv: a row of some hundred bytes for each of a million scans
 TABLE_BYTES = 2**29
-UNPRINTABLE = "its name or folder holds what is no printable text in UTF-8; rename it"
 LAYOUT = "<Modality>/<Set>/FullSample/<CenterNNN>/<Vendor_Field_Model>/<PNNN>/<name>.mat"
 Wanted = str | float | Collection[str] | Collection[float] | None
 
 
-def scan_tree(root: Pathish, *, verify_sha256: bool = False) -> pd.DataFrame:
+def scan_tree(
+    root: Pathish, *, verify_sha256: bool = False, index: Pathish | None = None, processes: int = 1
+) -> pd.DataFrame:
     """List every k-space file below the `FullSample` folders of a cohort, good or bad; no k-space data is read.
 
     A scan is bad, with the reason in one line, if its folders or name do not follow the layout, if the `.mat` is
@@ -66,6 +67,11 @@ def scan_tree(root: Pathish, *, verify_sha256: bool = False) -> pd.DataFrame:
         (columns path, sha256; relative paths of the files that must be there, the hash may be blank).
     verify_sha256
         Also read every listed file whole and compare its hash.
+    index
+        A file, outside the cohort, that keeps what headers said, so that only those of new and changed files are opened
+        the next time; see `cohort.catalogue_index`. None: all are opened. Where it cannot be written, it is not.
+    processes
+        That open headers at once, where there are thousands to open.
 
     Returns
     -------
@@ -86,16 +92,27 @@ def scan_tree(root: Pathish, *, verify_sha256: bool = False) -> pd.DataFrame:
         raise MissingFile(given, f"missing: no such folder; expected a cohort with {LAYOUT}")
     top = given.resolve()
     diseases, manifest = _read_diseases(top, "diseases.csv"), _read_manifest(top, "cohort.csv")
-    found = _find_files(top)
+    found = find_candidates(top)
     if not found and not manifest:
         raise MissingFile(given, f"no k-space file; expected {LAYOUT}")
-    listed = {name: "missing: listed in cohort.csv but not there" for name in manifest if not is_file(top / name)}
+    missing = Candidate("missing: listed in cohort.csv but not there")
+    found = {name: missing for name in manifest if name not in found and not is_file(top / name)} | found
+    said = {file: _said(file, found[file].problem, diseases) for file in sorted(found)}
+    if verify_sha256:
+        said = {
+            file: (known, bad or _hash_problem(top / file, manifest.get(file))) for file, (known, bad) in said.items()
+        }
+    heads = heads_of(
+        top, {file: found[file] for file, (_, bad) in said.items() if not bad}, index=index, processes=processes
+    )
     rows = []
-    for file, problem in sorted({**listed, **found}.items()):
-        expected = manifest.get(file) if verify_sha256 else None
-        scan = _scan(top, PurePosixPath(file), diseases, problem or _hash_problem(top / file, expected))
-        names = {"path": printable(str(scan.path)), "file": printable(file), "stem": printable(scan.stem)}
-        rows.append(asdict(scan) | names | {"reason": printable(scan.reason), "size_bytes": _size(scan.path)})
+    for file, (known, problem) in said.items():
+        shape, reason = heads.get(file, ((), problem))
+        path = top / file
+        scan = Scan(**known, shape=shape, path=path, stem=path.stem, status="bad" if reason else "ok", reason=reason)
+        texts = {"path": printable(str(path)), "reason": printable(reason), "stem": printable(scan.stem)}
+        row = vars(scan) | texts | {"file": printable(file), "size_bytes": found[file].size_bytes}
+        rows.append([row[column] for column in COLUMNS])
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -187,12 +204,17 @@ def split_by_patient(table: pd.DataFrame, *, fractions: Mapping[str, float], see
 
 def catalogue_hash(table: pd.DataFrame) -> str:
     """Hash what the catalogue says (SHA-256, hexadecimal): equal for equal cohorts wherever they lie on the disk."""
-    rows = table.drop(columns="path").sort_values("file").to_dict(orient="records")
-    for row in rows:
+    rows = table.drop(columns="path").sort_values("file")
+    digest = hashlib.sha256(b"[")
+    for number, values in enumerate(zip(*(rows[name].tolist() for name in rows), strict=True)):
+        row = dict(zip(rows, values, strict=True))
         row["shape"] = [int(n) for n in row["shape"]]
         row["field_t"] = None if math.isnan(row["field_t"]) else float(row["field_t"])
         row["size_bytes"] = int(row["size_bytes"])
-    return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        # the bytes of one list, row by row: as objects, half a million rows would be gigabytes
+        digest.update(((", " if number else "") + json.dumps(row, sort_keys=True)).encode())
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def find_duplicates(table: pd.DataFrame) -> list[list[str]]:
@@ -211,33 +233,6 @@ def find_duplicates(table: pd.DataFrame) -> list[list[str]]:
     return [paths for paths in groups.values() if len(paths) > 1]
 
 
-def _find_files(top: Path) -> dict[str, str]:
-    """Relative path of each candidate to what is wrong with it as a link, or nothing."""
-    found: dict[str, str] = {}
-    for folder, folders, files in os.walk(top, followlinks=False):
-        here = Path(folder)
-        for name in [f for f in folders if (here / f).is_symlink()]:
-            found[_relative(here / name, top)] = "symbolic link to a folder; not followed, copy its content here"
-        folders[:] = [f for f in folders if not (here / f).is_symlink() and not f.startswith(".")]
-        if not any(_is_full(part) for part in here.relative_to(top).parts):
-            continue
-        for name in files:
-            if name.lower().endswith(".mat") and not name.startswith("."):
-                found[_relative(here / name, top)] = _link_problem(here / name, top)
-    return found
-
-
-def _link_problem(file: Path, top: Path) -> str:
-    """Why the scan, its header or its times are not opened."""
-    if printable(_relative(file, top)) != _relative(file, top):
-        return UNPRINTABLE
-    for path in (file, file.with_name(f"{file.stem}_info.csv"), file.with_name(f"{file.stem}.csv")):
-        if is_link(path) and leads_out(path, top):
-            what = "" if path is file else f"{path.name}: "
-            return f"{what}symbolic link out of the cohort; not followed"
-    return ""
-
-
 def _hash_problem(file: Path, expected: str | None) -> str:
     if not expected or not is_file(file):
         return ""
@@ -246,53 +241,43 @@ def _hash_problem(file: Path, expected: str | None) -> str:
     return "" if actual == expected.lower() else f"sha256 is {actual[:12]}..., cohort.csv says {expected[:12]}..."
 
 
-def _scan(top: Path, file: PurePosixPath, diseases: Mapping[tuple[str, str], str], problem: str) -> Scan:
-    """One row; whatever is wrong with it becomes its reason."""
-    known: dict[str, str] = dict.fromkeys(("center", "vendor", "scanner", "patient", "modality", "view", "split"), "")
-    known |= {"disease": "unknown", "release": ""}
-    field_t, path = math.nan, top / file
-    shape: tuple[int, ...] = ()
-    status: Status = "ok"
-    reason = ""
+Known = dict[str, Any]
+
+
+def _said(file: str, problem: str, diseases: Mapping[tuple[str, str], str]) -> tuple[Known, str]:
+    """What the names of a file and its folders say, and why the file is bad, if that can be told unopened."""
+    known: Known = dict.fromkeys(("release", "center", "vendor", "scanner", "patient", "modality", "view", "split"), "")
+    known |= {"field_t": math.nan, "disease": "unknown"}
+    if printable(file) != file:
+        return known, problem or UNPRINTABLE
+    folder, _, name = file.rpartition("/")
     try:
-        if printable(file.as_posix()) != file.as_posix():
-            raise UnreadableFile(path, problem or UNPRINTABLE)
-        known |= _place(file)
+        known |= _place(folder)
         known["disease"] = diseases.get((known["center"], known["patient"]), "unknown")
-        known["modality"], known["view"] = parse_stem(file.stem)
-        scanner = parse_scanner(file.parts[-3])
-        known["vendor"], known["scanner"], field_t = scanner.vendor, scanner.model, scanner.field_t
-        if problem:
-            raise UnreadableFile(path, problem)
-        shape = read_header(path)
-        read_info(path)
-    except CardioValError as error:
-        status, reason = "bad", problem or _reason(error, path)
-    return Scan(**known, field_t=field_t, shape=shape, path=path, stem=file.stem, status=status, reason=reason)
+        known["modality"], known["view"] = _parse_stem(PurePosixPath(name).stem)
+        scanner = _parse_scanner(folder.split("/")[-2])
+        known |= {"vendor": scanner.vendor, "scanner": scanner.model, "field_t": scanner.field_t}
+    except ConfigProblem as error:
+        return known, problem or str(error)
+    return known, problem
 
 
-def _reason(error: CardioValError, path: Path) -> str:
-    """Reason without the path of the scan itself, which stands in the same row."""
-    if not isinstance(error, FileProblem):
-        return str(error)
-    return error.reason if error.path == path else f"{error.path.name}: {error.reason}"
+# many scans share a folder, a name or a scanner
+_parse_stem, _parse_scanner = lru_cache(4096)(parse_stem), lru_cache(4096)(parse_scanner)
 
 
-def _place(file: PurePosixPath) -> dict[str, str]:
+@lru_cache(4096)
+def _place(folder: str) -> Mapping[str, str]:
     """Release, split, center and patient from the folders."""
-    parts = file.parts
-    full = next((i for i, part in enumerate(parts) if _is_full(part)), None)
-    if full is None or len(parts) != full + 5:
+    parts = folder.split("/")
+    full = next((i for i, part in enumerate(parts) if is_full(part)), None)
+    if full is None or len(parts) != full + 4:
         raise ConfigProblem(f"not in the layout {LAYOUT}")
     center, patient = parts[full + 1], parts[full + 3]
     if not re.fullmatch(r"Center\d{3}", center) or not re.fullmatch(r"P\d{3,}", patient):
         raise ConfigProblem(f"expected folders CenterNNN and PNNN, found {center!r} and {patient!r}")
     release = parts[full].partition("_")[2]
     return {"release": release, "split": parts[full - 1] if full else "", "center": center, "patient": patient}
-
-
-def _is_full(part: str) -> bool:
-    return part == "FullSample" or part.startswith("FullSample_")
 
 
 def _read_diseases(top: Path, name: str) -> dict[tuple[str, str], str]:
@@ -330,11 +315,3 @@ def _read_table(top: Path, name: str, columns: tuple[str, ...]) -> list[dict[str
             return [{key: str(value).strip() for key, value in row.items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UnreadableFile(path, f"not a comma-separated table in UTF-8 ({error})") from error
-
-
-def _relative(path: Path, top: Path) -> str:
-    return path.relative_to(top).as_posix()
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if is_file(path) else 0

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 
 from cohort.headers import InfoValue, read_info, times_of_series, write_info, write_times_ms
 from cohort.masks import find_mask, read_mask, write_mask
-from cohort.matfile import Pathish, check_complex, find_variable, read_variable, variable_shapes, write_variable
+from cohort.matfile import (
+    Pathish,
+    find_variable,
+    open_variables,
+    preferred,
+    read_variable,
+    variable_shapes,
+    write_variable,
+)
 from cohort.matslices import Reader, open_slices
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
@@ -154,8 +162,10 @@ def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
     MissingFile, UnreadableFile, WrongShape
         As `read_kspace`.
     """
-    name, shape = _find_kspace(path)
-    check_complex(path, name)
+    with open_variables(path) as variables:
+        name = preferred(variables, KSPACE_NAMES, what="k-space", path=path)
+        shape = _five_lengths(name, variables[name].shape, path)
+        variables[name].check_complex()
     return shape
 
 
@@ -223,6 +233,11 @@ def read_times_ms(path_to_mat: Pathish) -> NDArray[np.float64]:
 def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
     """Name of the k-space variable and its five lengths."""
     name, shape = find_variable(path, KSPACE_NAMES, "k-space")
+    return name, _five_lengths(name, shape, path)
+
+
+def _five_lengths(name: str, shape: tuple[int, ...], path: Pathish) -> tuple[int, int, int, int, int]:
+    """Lengths of a k-space variable as (frames, slices, coils, ky, kx)."""
     axes = 2 if name.startswith("kspace_single") else 3
     if not axes <= len(shape) <= axes + 2:
         raise WrongShape(
@@ -232,7 +247,7 @@ def _find_kspace(path: Pathish) -> tuple[str, tuple[int, int, int, int, int]]:
         raise WrongShape(path, f"variable {name!r} is empty: {shape} in the order of {AXES[5 - len(shape) :]}")
     coils, plane = (1,) if axes == 2 else shape[-3:-2], shape[-2:]
     frames, slices = (1,) * (axes + 2 - len(shape)) + shape[: len(shape) - axes]
-    return name, (frames, slices, coils[0], plane[0], plane[1])
+    return frames, slices, coils[0], plane[0], plane[1]
 
 
 def _check_values(kspace: NDArray[np.complex64], path: Pathish) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -90,13 +92,83 @@ def find_variable(path: Pathish, names: tuple[str, ...], what: str) -> tuple[str
         As `variable_shapes`; or none of them is there, `what` being the word for it.
     """
     shapes = variable_shapes(path)
+    name = preferred(shapes, names, what=what, path=path)
+    return name, shapes[name]
+
+
+def preferred(there: Collection[str], names: tuple[str, ...], *, what: str, path: Pathish) -> str:
+    """The first of a file's variables in the order of the patterns `names`.
+
+    Raises
+    ------
+    UnreadableFile
+        None of them is there, `what` being the word for it.
+    """
     for pattern in names:
-        for name in sorted(shapes):
+        for name in sorted(there):
             if re.fullmatch(pattern, name):
-                return name, shapes[name]
-    there = ", ".join(sorted(shapes)[:8]) or "no variable"
+                return name
+    few = ", ".join(sorted(there)[:8]) or "no variable"
     expected = ", ".join(re.sub(r"\\d\{2\}", "NN", n) for n in names)
-    raise UnreadableFile(path, f"no {what} variable: expected one of {expected}; the file has {there}")
+    raise UnreadableFile(path, f"no {what} variable: expected one of {expected}; the file has {few}")
+
+
+@contextmanager
+def open_variables(path: Pathish) -> Iterator[Mapping[str, StoredVariable]]:
+    """Open a file once to look at its numeric variables; no data is read.
+
+    Yields
+    ------
+    Mapping
+        Name to variable, as `variable_shapes` lists them.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile
+        As `variable_shapes`.
+    """
+    path = Path(path)
+    with reported(path):
+        if mat_version(path) == "v5":
+            listed = mat5.list_variables(path)
+            yield {
+                name: StoredVariable(v.shape, partial(_check_complex, name, v.is_complex and v.dtype is not None, path))
+                for name, v in listed.items()
+            }
+            return
+        with _open_hdf5(path) as file:
+            datasets = _datasets(file)
+            yield {
+                n: StoredVariable(_dataset_shape(data), partial(_check_kspace, data, path))
+                for n, data in datasets.items()
+            }
+
+
+@dataclass(frozen=True)
+class StoredVariable:
+    """A variable of a file that is open.
+
+    Attributes
+    ----------
+    shape
+        Last MATLAB axis first.
+    check_complex
+        Raises `UnreadableFile` where some chunks were never written, or it is no array of complex numbers.
+    """
+
+    shape: tuple[int, ...]
+    check_complex: Callable[[], None]
+
+
+def _check_kspace(dataset: h5py.Dataset, path: Path) -> None:
+    kind = dataset.dtype
+    _check_storage(dataset, path)
+    _check_complex(dataset.name.strip("/"), kind.names == ("real", "imag") or kind.kind == "c", path)
+
+
+def _check_complex(name: str, is_complex: bool, path: Path) -> None:
+    if not is_complex:
+        raise UnreadableFile(path, f"variable {name!r} is not complex; expected k-space")
 
 
 def check_complex(path: Pathish, name: str) -> None:
@@ -107,18 +179,8 @@ def check_complex(path: Pathish, name: str) -> None:
     UnreadableFile
         Some chunks were never written, or the variable is no array of complex numbers.
     """
-    path = Path(path)
-    with reported(path):
-        if mat_version(path) == "v5":
-            variable = mat5.list_variables(path)[name]
-            is_complex = variable.is_complex and variable.dtype is not None
-        else:
-            with _open_hdf5(path) as file:
-                kind = file[name].dtype
-                is_complex = kind.names == ("real", "imag") or kind.kind == "c"
-                _check_storage(file[name], path)
-        if not is_complex:
-            raise UnreadableFile(path, f"variable {name!r} is not complex; expected k-space")
+    with open_variables(path) as variables:
+        variables[name].check_complex()
 
 
 def read_variable(path: Pathish, name: str) -> NDArray[Any]:
@@ -231,8 +293,9 @@ def reported(path: Path, what: str = "MATLAB file") -> Iterator[None]:
 def _datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     """Datasets at the root that lie in this file: no soft or external link, no virtual or external storage."""
     names = [name for name in file if isinstance(name, str) and not name.startswith("#")]
-    own = [name for name in names if isinstance(file.get(name, getlink=True), h5py.HardLink)]
-    found = {name: file[name] for name in own if file.get(name, getclass=True) is h5py.Dataset}
+    links = file.id.links
+    own = [name for name in names if links.get_info(name.encode("utf-8", "surrogateescape")).type == h5py.h5l.TYPE_HARD]
+    found = {name: data for name in own if isinstance(data := file[name], h5py.Dataset)}
     return {name: data for name, data in found.items() if not (data.is_virtual or data.external)}
 
 
@@ -277,9 +340,9 @@ def check_packing(dataset: h5py.Dataset, path: Path) -> None:
         raise UnreadableFile(
             path, f"packed by HDF5 filter {min(filters - FILTERS)}, which is not read; export it with gzip"
         )
-    packed_bytes = path.stat().st_size
+    packed_bytes, item_bytes = path.stat().st_size, dataset.dtype.itemsize
     for count in (dataset.size, math.prod(dataset.chunks or ())):
-        check_unpacked(path, count * dataset.dtype.itemsize, packed_bytes=packed_bytes)
+        check_unpacked(path, count * item_bytes, packed_bytes=packed_bytes)
 
 
 def _joined(data: NDArray[Any]) -> NDArray[Any]:
