@@ -69,7 +69,8 @@ def scan_tree(
         Also read every listed file whole and compare its hash.
     index
         A file, outside the cohort, that keeps what headers said, so that only those of new and changed files are opened
-        the next time; see `cohort.catalogue_index`. None: all are opened. Where it cannot be written, it is not.
+        the next time; see `cohort.catalogue_index`. None: all are opened. It is not written for small cohorts, and not
+        where it cannot be.
     processes
         That open headers at once, where there are thousands to open.
 

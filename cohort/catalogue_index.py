@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -36,6 +37,8 @@ COLUMNS = {"file": pa.string(), "state": pa.string(), "shape": pa.list_(pa.int64
 Head = tuple[tuple[int, ...], str]
 #: fewer headers than these are opened before another process has started
 WORTH_PROCESSES = 4000
+#: fewer headers than these are opened in a second, and need no index
+WORTH_INDEX = 500
 
 
 class Indexed(NamedTuple):
@@ -74,7 +77,7 @@ def heads_of(
     else:
         heads |= {file: _head(top, file) for file in unread}
     learned = {f: Indexed(files[f].state, heads[f][0]) for f in unread if files[f].state and not heads[f][1]}
-    if index is not None and (learned or len(known) < len(kept)):
+    if index is not None and len(files) >= WORTH_INDEX and (learned or len(known) < len(kept)):
         with suppress(OSError):
             write_index(index, known | learned, root=top)
     return heads
@@ -149,5 +152,5 @@ def write_index(path: str | PathLike[str], known: Mapping[str, Indexed], *, root
 
 def _first_line(content: bytes, root: Path) -> bytes:
     """What an index of this cohort and version with this content begins with."""
-    place = hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()
+    place = hashlib.sha256(os.fsencode(root)).hexdigest()
     return f"cardioval catalogue {INDEX_VERSION} {place} {hashlib.sha256(content).hexdigest()}".encode()

@@ -25,6 +25,8 @@ CATALOGUE_COLUMNS = (
     "reason",
 )
 
+MOST_LISTED = 500
+
 app = typer.Typer()
 
 Out = Annotated[Path, typer.Option(help="Folder for the results.")]
@@ -135,17 +137,25 @@ def catalogue(
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
     """List the scans of a cohort, and what is wrong with those that cannot be used."""
+    import pandas as pd
+
     from cohort.atomic import write_text
     from cohort.catalogue import scan_tree
+    from flows.config import catalogue_index
+    from flows.running import n_cores
 
-    table = scan_tree(root)
+    table = scan_tree(root, index=catalogue_index(root), processes=n_cores())
     if csv:
         write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    shown = Table(*CATALOGUE_COLUMNS, title=f"{len(table)} scans in {root}")
-    for row in table.to_dict("records"):
+    bad = table["status"] != "ok"
+    # of a large cohort the bad ones, which somebody must see to, before the good ones
+    listed = table if len(table) <= MOST_LISTED else pd.concat([table[bad], table[~bad]]).head(MOST_LISTED)
+    more = "" if len(listed) == len(table) else f"{len(table) - len(listed)} more; --csv FILE has all of them"
+    shown = Table(*CATALOGUE_COLUMNS, title=f"{len(table)} scans in {root}, {bad.sum()} of them bad", caption=more)
+    for row in listed.to_dict("records"):
         shown.add_row(*(str(row[c] if row[c] is not None else "") for c in CATALOGUE_COLUMNS))
     Console().print(shown)
-    if (table["status"] != "ok").any():
+    if bad.any():
         raise typer.Exit(SOME_FAILED)
 
 

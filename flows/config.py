@@ -1,5 +1,6 @@
 """What is a run told to do? The only place that reads configuration files and the environment."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -433,6 +434,12 @@ def history_target(config: ValidationConfig | None = None) -> str:
     if config is None:
         return said
     return config.history.database or said or str(config.out.parent / FILE_NAME)
+
+
+def catalogue_index(cohort: Path) -> Path:
+    """Where the headers of a cohort are remembered, see `cohort.catalogue_index`: in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "cardioval" / "catalogues" / hashlib.sha256(os.fsencode(cohort.resolve())).hexdigest()[:16]
 
 
 def visible_gpus(count: int) -> tuple[str, ...]:

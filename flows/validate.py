@@ -22,7 +22,7 @@ from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
 from flows.analysis_plan import freeze, plan_of
 from flows.caching import read_manifest, stage_key
-from flows.config import ValidationConfig, prepare_environment
+from flows.config import ValidationConfig, catalogue_index, prepare_environment
 from flows.history import Recorded, record_run
 from flows.measure import measure_scan, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
@@ -33,7 +33,7 @@ from flows.resume import found_line, held, kept_line, stop_reason, stopped, tell
 from flows.run_log import OnFailure, RunLog, run_log
 from flows.run_server import server_of_run, through_prefect
 from flows.runners import Awaited, check_cluster, pins_gpus, placed, settle, shared_server, task_runner
-from flows.running import one_blas_thread, thread_count, worker_count
+from flows.running import n_cores, one_blas_thread, thread_count, worker_count
 from flows.shift import middle_slices, shift_rows
 from flows.stages import (
     CINE,
@@ -164,7 +164,8 @@ def preflight(config: ValidationConfig, *, device: str) -> None:
 def chosen_scans(config: ValidationConfig) -> pd.DataFrame:
     """The selected rows of the catalogue, bad ones included; long series first, so that no core waits at the end."""
     wanted = {key: list(value) or None for key, value in vars(config.select).items()}
-    table = select(scan_tree(config.cohort), **wanted)
+    found = scan_tree(config.cohort, index=catalogue_index(config.cohort), processes=n_cores())
+    table = select(found, **wanted)
     # long-axis and other views lie in the same folders; volumes and wall thickness are of the short axis
     short_axis = table["modality"].isin([CINE]) & (table["view"] == SHORT_AXIS)
     mapping = table["modality"].isin(MAPPING) & table["view"].isin([SHORT_AXIS, "unknown"])

@@ -28,8 +28,9 @@ def add(root: Path, file: str, *, n_slices: int = 2) -> Path:
 
 @pytest.fixture(autouse=True)
 def rested(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as rested at once; they are seconds old in tests."""
+    """Files count as rested at once, though they are seconds old, and few are worth an index."""
     monkeypatch.setattr(catalogue_files, "SETTLED_NS", 0)
+    monkeypatch.setattr(catalogue_index, "WORTH_INDEX", 1)
 
 
 @pytest.fixture
@@ -109,6 +110,12 @@ def test_a_file_that_has_just_changed_is_not_trusted_yet(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue_files, "SETTLED_NS", 3600 * 10**9)
+    scan_tree(cohort, index=tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_small_cohort_needs_none(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue_index, "WORTH_INDEX", 5)
     scan_tree(cohort, index=tmp_path / "index")
     assert not (tmp_path / "index").exists()
 
