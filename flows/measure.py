@@ -249,7 +249,6 @@ def save_pictures(
         if first is None:
             continue
         path = job.folder / "pictures" / f"{arm}_{picture.phase}.npz"
-        path.parent.mkdir(exist_ok=True)
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
