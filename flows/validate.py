@@ -99,6 +99,8 @@ def validate(
     RunStopped
         The disk is full or cannot be written, or Prefect's server cannot be used; what is complete stays.
     """
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigProblem(f"{config.out} is a file; expected a folder for the run")
     if config.out.exists() and any(config.out.iterdir()) and not resume:
         raise ConfigProblem(f"{config.out} is not empty; give another folder, or --resume to go on with that run")
     plan = plan_of(config)
