@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, get_args
 from cohort.records import ConfigProblem
 
 CONFIGURATION: Final = "2d"
-#: optimizer steps that the shipped weights took
+#: optimizer steps that the shipped weights took from nothing; 5000 more followed on other phantoms, from those weights
 SHIPPED_STEPS: Final = 11000
 PlanName = Literal["small", "standard"]
 

@@ -124,7 +124,8 @@ def test_labels_are_matched_by_name_not_by_number(copied_model: Path, heart: np.
     """A model in ACDC's order (as nnU-Net's own ACDC data set names it) answers in ours."""
     rename(reorder(copied_model, [0, 3, 2, 1]), {"background": 0, "RV": 1, "MLV": 2, "LVC": 3})
     found = segment(heart, spacing_mm=SPACING_MM, model_folder=copied_model, device="cpu")
-    np.testing.assert_array_equal(found, labels)
+    # a voxel where two classes are equally likely may fall to either: sums of another order are rounded in another way
+    assert np.count_nonzero(found != labels) <= 1e-4 * labels.size
 
 
 def test_wrong_order_is_detected_and_the_fitting_map_works(
