@@ -3,6 +3,8 @@
 Revision 0001, the first.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -75,7 +77,7 @@ def downgrade() -> None:
         op.drop_table(f"cardioval_{table}")
 
 
-def agreement_columns() -> list[sa.Column[object]]:
+def agreement_columns() -> list[sa.Column[Any]]:
     """Number of pairs, bias and limits with their intervals."""
     names = [f"{name}{end}" for name in ("bias", "lower_limit", "upper_limit") for end in ENDS]
     return [sa.Column("n", sa.Integer(), nullable=False), *(sa.Column(n, sa.Double(), nullable=True) for n in names)]
