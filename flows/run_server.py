@@ -6,8 +6,10 @@ Prefect's server keeps order and a record; the results are in the run's folder. 
 only, and the run goes on.
 """
 
+import contextlib
 import logging
 import os
+import queue
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,7 +23,7 @@ from flows.resume import STOPS, tell
 if TYPE_CHECKING:
     from prefect.server.api.server import SubprocessASGIServer
 
-Result = TypeVar("Result")
+Result = TypeVar("Result", covariant=True)
 # begun by the run with a pipe as its standard input, on which nothing ever comes but the end
 PROGRAM = """
 import os, signal, sys, threading, time
@@ -105,7 +107,9 @@ def own_server() -> "SubprocessASGIServer":
 class Outcome(Protocol[Result]):
     """Where a flow leaves what it came to, before Prefect hears of it."""
 
-    outcome: Result | None
+    @property
+    def outcome(self) -> Result | None:
+        """Nothing before the end of the flow."""
 
 
 def through_prefect(run: Callable[[], Result], work: Outcome[Result]) -> Result:
@@ -128,17 +132,31 @@ def through_prefect(run: Callable[[], Result], work: Outcome[Result]) -> Result:
             tell(
                 f"Prefect's server has gone, and its record of this run has no end ({one_line(problem)}); the results are whole"
             )
+            forget_events()
             return work.outcome
         raise
 
 
-def of_server(problem: BaseException) -> bool:
+def forget_events() -> None:
+    """Let go of what Prefect still has to tell its server: at the end of the process it waits until all of it was sent, ten
+    seconds for every event, and to a server that has gone none will be."""
+    from prefect.events.worker import EventsWorker
+
+    with contextlib.suppress(AttributeError):  # of another version of Prefect, which then waits
+        for service in tuple(EventsWorker._instances.values()):  # type: ignore[misc]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    service._queue.get_nowait()
+                    service._queue.task_done()
+
+
+def of_server(problem: object) -> bool:
     """Whether an error says that Prefect's server does not answer, answers with an error, or does not start."""
     import httpx
-    from prefect.exceptions import PrefectException
+    from prefect.exceptions import ObjectNotFound
 
     words = ("Failed to reach API", "Timed out while attempting to connect to ephemeral", "available port")
-    return isinstance(problem, httpx.HTTPError | PrefectException) or (
+    return isinstance(problem, httpx.HTTPError | ObjectNotFound) or (
         isinstance(problem, RuntimeError) and str(problem).startswith(words)
     )
 

@@ -31,7 +31,7 @@ from flows.outcome import Failure, write_results
 from flows.provenance import device_name, provenance
 from flows.resume import found_line, held, kept_line, stop_reason, stopped, tell
 from flows.run_log import OnFailure, RunLog, run_log
-from flows.run_server import server_of_run, through_prefect
+from flows.run_server import of_server, server_of_run, through_prefect
 from flows.runners import Awaited, check_cluster, pins_gpus, placed, settle, shared_server, task_runner
 from flows.running import n_cores, one_blas_thread, thread_count, worker_count
 from flows.shift import middle_slices, shift_rows
@@ -324,6 +324,8 @@ def validate_scans(study: str, n_scans: int, work: Work) -> tuple[list[Path], li
                 submit(job)
         elif reason := stop_reason(outcome, config.out):
             raise stopped(config.out, reason)
+        elif of_server(outcome):
+            raise as_error(outcome)
         else:
             failed[job] = stage_failure(job, stages[at], as_error(outcome))
         done[stages[at]] += 1
