@@ -1,6 +1,7 @@
 """A real run is killed, and resumed while its Prefect server dies: the end is that of a run that was never cut off, and no
 process stays behind."""
 
+import errno
 import json
 import os
 import signal
@@ -14,9 +15,12 @@ import psutil
 import pytest
 import tomli_w
 
+from cohort.records import RunStopped
 from flows.run_server import of_server, through_prefect
 from flows.validate import validate
+from tests.flows.power import disk
 from tests.flows.small_run import small_cohort, small_config, small_flow, timeless
+from tests.flows.test_power_loss import complete_manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 300
@@ -112,6 +116,26 @@ def test_a_server_that_is_away_is_told_in_one_line(tmp_path: Path) -> None:
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert lines == [line for line in lines if line.startswith("cardioval: Prefect's server: Failed to reach API")]
     assert len(lines) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_server")
+def test_a_full_disk_stops_the_flow_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Within Prefect: no scan is blamed, no further scan is begun, and the run goes on when there is room."""
+    cohort, out = small_cohort(tmp_path / "cohort"), tmp_path / "run"
+
+    def full() -> OSError:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with small_flow(prefect=True) as done:
+        with disk(out, lasts=75, fails_with=full), pytest.raises(RunStopped, match=r"the disk is full.*--resume"):
+            validate(small_config(cohort, out))
+        assert len(done.manifests) == len(complete_manifests(out)) > 0
+        assert not (out / "measurements.parquet").exists()
+        said = capfd.readouterr().err
+        assert "Traceback" not in said, said
+        assert validate(small_config(cohort, out), resume=True).exit_status == 0
+        assert len(done.manifests) == len(set(done.manifests)) == len(complete_manifests(out)) == 6
 
 
 @dataclass
