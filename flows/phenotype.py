@@ -20,6 +20,7 @@ from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows
 from flows.phenotype_options import PhenotypeOptions
 from flows.phenotype_series import failed_rows, phenotype_series
 from flows.provenance import command, commit, device_name, version
+from flows.resume import held
 from flows.stages import one_line
 from phenotyping.nnunet import model_identity
 
@@ -71,10 +72,28 @@ def phenotype(
         No image, an unknown modality, or a label map that does not fit the model.
     WeightsProblem
         The model cannot be used.
+    RunStopped
+        The disk is full or cannot be written.
     """
     started = datetime.now(UTC)
     identity = model_identity(options.model_folder)
     series, problems = find_images(root, modality=modality, skip=out)
+    with held(out, how="run the command again"):
+        summary = _measured(series, problems, root, out, options, advance)
+        _write(summary)
+        _write_run(summary, root, options, identity, started, modality)
+    return summary
+
+
+def _measured(
+    series: list[ImageSeries],
+    problems: list[FileProblem],
+    root: Path,
+    out: Path,
+    options: PhenotypeOptions,
+    advance: Callable[[str, int, int, str], None] | None,
+) -> PhenotypeSummary:
+    """Every series, one after the other."""
     wanted = [one for one in series if one.kind != "other"]
     sequences: dict[str, str | None] = {}
     rows: list[dict[str, Any]] = []
@@ -101,7 +120,7 @@ def phenotype(
     if advance:
         advance("phenotype", len(wanted), max(len(wanted), 1), "")
     table = measurement_table(rows)
-    summary = PhenotypeSummary(
+    return PhenotypeSummary(
         folder=out,
         series=pd.DataFrame([listed[one.name] for one in series], columns=list(SERIES_COLUMNS)),
         measurements=table,
@@ -109,9 +128,6 @@ def phenotype(
         failures=pd.DataFrame(failures, columns=list(FAILURE_COLUMNS)),
         exit_status=SOME_FAILED if failures else 0,
     )
-    _write(summary)
-    _write_run(summary, root, options, identity, started, modality)
-    return summary
 
 
 def _write(summary: PhenotypeSummary) -> None:

@@ -162,6 +162,8 @@ def write_dicom_segmentations(
     frames = loaded.stack.frames[: len(stored)]
     try:
         return write_segmentations(folder / "segmentation", frames, stored, maker=maker), ""
+    except OSError:  # of the disk, which has nothing to do with the header
+        raise
     except Exception as problem:  # highdicom checks more of a header than measuring needs, with errors of any kind
         for path in (folder / "segmentation").glob("segmentation_t*.dcm"):
             path.unlink()

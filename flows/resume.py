@@ -24,15 +24,23 @@ STOPS = {
     errno.EDQUOT: "the quota of the disk is used up",
     errno.EROFS: "the disk can only be read",
 }
+RESUME = "go on with --resume"
 REFUSED = (errno.EACCES, errno.EPERM)
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, *, how: str = RESUME) -> Iterator[None]:
     """Make a run's folder, hold it for this run alone, and clear away what killed writers left half written.
 
     A disk error that stops the run comes out of the block as :class:`RunStopped`. Network disks without locks are used
     without; then nothing is cleared away.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    how
+        In words, how a run that was stopped goes on.
 
     Raises
     ------
@@ -41,7 +49,7 @@ def held(folder: Path) -> Iterator[None]:
     RunStopped
         The folder cannot be made or written, or the disk is full.
     """
-    with stopping_clearly(folder):
+    with stopping_clearly(folder, how=how):
         make_folder(folder)
         # of the folder, so that nothing is left to clean up
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -65,7 +73,7 @@ def locked(descriptor: int, folder: Path) -> bool:
 
 
 @contextmanager
-def stopping_clearly(folder: Path) -> Iterator[None]:
+def stopping_clearly(folder: Path, *, how: str = RESUME) -> Iterator[None]:
     """Turn an error of the disk that stops a run into one line that says so."""
     try:
         yield
@@ -73,12 +81,12 @@ def stopping_clearly(folder: Path) -> Iterator[None]:
         reason = stop_reason(error, folder)
         if not reason:
             raise
-        raise stopped(folder, reason) from error
+        raise stopped(folder, reason, how=how) from error
 
 
-def stopped(folder: Path, reason: str) -> RunStopped:
+def stopped(folder: Path, reason: str, *, how: str = RESUME) -> RunStopped:
     """The error of a run that can go on."""
-    return RunStopped(f"{folder}: {reason}; what is complete stays, mend it and go on with --resume")
+    return RunStopped(f"{folder}: {reason}; what is complete stays, mend it and {how}")
 
 
 def stop_reason(problem: object, folder: Path) -> str:

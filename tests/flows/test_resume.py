@@ -7,7 +7,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from cohort.records import ConfigProblem, RunStopped
@@ -241,6 +243,30 @@ def test_what_stops_a_run_and_what_only_fails_a_scan(tmp_path: Path) -> None:
     assert "may not write" in stop_reason(PermissionError(errno.EACCES, "", inside), tmp_path)
     for problem in (PermissionError(errno.EACCES, "", outside), OSError(errno.EIO, ""), ValueError(), "text", None):
         assert stop_reason(problem, tmp_path) == ""
+
+
+def test_a_disk_that_fails_is_no_note_on_a_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What DICOM SEG cannot hold is a note; a full disk must not become one, or the series would count as complete."""
+    from types import SimpleNamespace
+
+    import flows.phenotype_series as series
+    from flows.phenotype_options import PhenotypeOptions
+
+    loaded: Any = SimpleNamespace(stack=SimpleNamespace(frames=[]), stored=lambda labels: labels)
+    options = PhenotypeOptions(study="s", center="c", model_folder=None, label_map={}, device="cpu")
+
+    def failing(problem: Exception) -> Callable[..., None]:
+        def fail(*_: object, **__: object) -> None:
+            raise problem
+
+        return fail
+
+    labels = np.zeros((0, 1, 1, 1), np.uint8)
+    monkeypatch.setattr(series, "write_segmentations", failing(ValueError("no UID")))
+    assert series.write_dicom_segmentations(loaded, labels, tmp_path, options) == ([], "no DICOM SEG: no UID")
+    monkeypatch.setattr(series, "write_segmentations", failing(OSError(errno.ENOSPC, "full")))
+    with pytest.raises(OSError, match="full"):
+        series.write_dicom_segmentations(loaded, labels, tmp_path, options)
 
 
 def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
