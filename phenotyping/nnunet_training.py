@@ -196,8 +196,7 @@ class CardioValTrainer(nnunet_library().nnUNetTrainer):  # type: ignore[misc]
             "trainer_name": "nnUNetTrainer",  # the network is the one that trainer builds: any nnU-Net can load it
             "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
         }
-        with replacing(filename) as partial:
-            torch.save(checkpoint, partial)
+        _save(checkpoint, Path(filename))
 
     def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
         """Continue from a file written by `save_checkpoint`, read without executing code."""
@@ -313,12 +312,17 @@ def _validate_fold(out: Path, fold: int, device: str) -> None:
     write_json(path, dict(sorted(known.items())))
 
 
+def _save(content: dict[str, Any], path: Path) -> None:
+    """Whole or not at all; through a stream, since torch writes the name of a file into it, and a temporary one is random."""
+    with replacing(path) as partial, partial.open("wb") as stream:
+        torch.save(content, stream)
+
+
 def _export(fold: Path, target: Path) -> None:
     """The result folder to ship: weights without the optimizer, plans and data set description."""
     checkpoint = load_checkpoint_safely(fold / CHECKPOINT)
     kept = ("network_weights", "init_args", "trainer_name", "inference_allowed_mirroring_axes", "current_epoch")
-    with replacing(target / fold.name / CHECKPOINT) as partial:
-        torch.save({name: checkpoint[name] for name in kept}, partial)
+    _save({name: checkpoint[name] for name in kept}, target / fold.name / CHECKPOINT)
     for name in ("plans.json", "dataset.json"):
         write_bytes(target / name, (fold.parent / name).read_bytes())
 

@@ -117,8 +117,8 @@ def save_cardiomm(path: str | os.PathLike[str], network: CardioMM, *, notes: Map
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Save to a temporary file in the same folder, then rename: a half-written file never bears the name."""
-    with replacing(path) as temporary:
-        torch.save(dict(content), temporary)
+    with replacing(path) as temporary, temporary.open("wb") as stream:  # torch would write the temporary name into it
+        torch.save(dict(content), stream)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
