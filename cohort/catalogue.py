@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gc
 import hashlib
 import io
 import json
 import math
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -91,6 +93,23 @@ def scan_tree(
     given = Path(root)
     if not given.is_dir():
         raise MissingFile(given, f"missing: no such folder; expected a cohort with {LAYOUT}")
+    with _without_collector():
+        return _scan_tree(given, verify_sha256=verify_sha256, index=index, processes=processes)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Let Python not look for cycles meanwhile: of millions of new objects without any, that takes as long as making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _scan_tree(given: Path, *, verify_sha256: bool, index: Pathish | None, processes: int) -> pd.DataFrame:
     top = given.resolve()
     diseases, manifest = _read_diseases(top, "diseases.csv"), _read_manifest(top, "cohort.csv")
     found = find_candidates(top)
@@ -106,15 +125,16 @@ def scan_tree(
     heads = heads_of(
         top, {file: found[file] for file, (_, bad) in said.items() if not bad}, index=index, processes=processes
     )
-    rows = []
+    columns: dict[str, list[Any]] = {column: [] for column in COLUMNS}
     for file, (known, problem) in said.items():
         shape, reason = heads.get(file, ((), problem))
         path = top / file
         scan = Scan(**known, shape=shape, path=path, stem=path.stem, status="bad" if reason else "ok", reason=reason)
         texts = {"path": printable(str(path)), "reason": printable(reason), "stem": printable(scan.stem)}
         row = vars(scan) | texts | {"file": printable(file), "size_bytes": found[file].size_bytes}
-        rows.append([row[column] for column in COLUMNS])
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        for column, values in columns.items():
+            values.append(row[column])
+    return pd.DataFrame(columns)
 
 
 def select(
@@ -206,14 +226,14 @@ def split_by_patient(table: pd.DataFrame, *, fractions: Mapping[str, float], see
 def catalogue_hash(table: pd.DataFrame) -> str:
     """Hash what the catalogue says (SHA-256, hexadecimal): equal for equal cohorts wherever they lie on the disk."""
     rows = table.drop(columns="path").sort_values("file")
-    digest = hashlib.sha256(b"[")
+    digest, encoder = hashlib.sha256(b"["), json.JSONEncoder(sort_keys=True)
     for number, values in enumerate(zip(*(rows[name].tolist() for name in rows), strict=True)):
         row = dict(zip(rows, values, strict=True))
         row["shape"] = [int(n) for n in row["shape"]]
         row["field_t"] = None if math.isnan(row["field_t"]) else float(row["field_t"])
         row["size_bytes"] = int(row["size_bytes"])
         # the bytes of one list, row by row: as objects, half a million rows would be gigabytes
-        digest.update(((", " if number else "") + json.dumps(row, sort_keys=True)).encode())
+        digest.update(((", " if number else "") + encoder.encode(row)).encode())
     digest.update(b"]")
     return digest.hexdigest()
 
