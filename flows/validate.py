@@ -22,7 +22,7 @@ from cohort.fingerprint import file_sha256
 from cohort.records import CardioValError, ConfigProblem
 from flows.analysis_plan import freeze, plan_of
 from flows.caching import read_manifest, stage_key
-from flows.config import ValidationConfig, catalogue_index, prepare_environment
+from flows.config import Arm, ValidationConfig, catalogue_index, prepare_environment
 from flows.history import Recorded, record_run
 from flows.measure import measure_scan, planned
 from flows.measure_cine import MIN_FRAMES_FOR_OUTPUT
@@ -34,7 +34,7 @@ from flows.run_log import OnFailure, RunLog, run_log
 from flows.run_server import of_server, server_of_run, through_prefect
 from flows.runners import Awaited, check_cluster, pins_gpus, placed, settle, shared_server, task_runner
 from flows.running import n_cores, one_blas_thread, thread_count, worker_count
-from flows.shift import middle_slices, shift_rows
+from flows.shift import shift_arm, shift_rows, write_summary
 from flows.stages import (
     CINE,
     ScanJob,
@@ -137,7 +137,7 @@ def validate(
             measured, failed = through_prefect(partial(run, config.name, len(jobs), work), work)
         facts["inputs_sha256"] = inputs_hash(table, jobs, measured)
         facts["wall_s"] = round(time.monotonic() - started, 1)
-        shift = center_shift(jobs, config)
+        shift = shift_rows(jobs) if shift_arm(0, config) else []
         results = write_results(
             config, table, measured, [*failures, *failed], facts, plan=plan, frozen=frozen, shift=shift
         )
@@ -146,13 +146,6 @@ def validate(
             remove_images(jobs)
         recorded = record_run(config, results)
         return RunSummary(config.out, results, n_failed=len(results["failures"]), recorded=recorded)
-
-
-def center_shift(jobs: list[ScanJob], config: ValidationConfig) -> list[dict[str, Any]]:
-    """Distance of each center from the training, where a trained network takes part."""
-    if not config.reconstruction.reliability or "cardiomm" not in config.reconstruction.methods:
-        return []
-    return shift_rows(middle_slices(jobs, config))
 
 
 def preflight(config: ValidationConfig, *, device: str) -> None:
@@ -250,10 +243,13 @@ STAGE: dict[str, Any] = {
 
 
 @task(name="reconstruct", **STAGE)
-def reconstruct_task(job: ScanJob, config: ValidationConfig, threads: int) -> str:
-    """Reconstruct every arm of one scan."""
+def reconstruct_task(job: ScanJob, config: ValidationConfig, threads: int, summarized: Arm | None) -> str:
+    """Reconstruct every arm of one scan, and summarize it for the distance of its center from the training."""
     settle(threads)
-    return str(reconstruct_scan(job, config))
+    manifest = reconstruct_scan(job, config)
+    if summarized:
+        write_summary(job, summarized, config)
+    return str(manifest)
 
 
 @task(name="segment", **STAGE)
@@ -308,11 +304,13 @@ def validate_scans(study: str, n_scans: int, work: Work) -> tuple[list[Path], li
     awaited: Awaited[tuple[ScanJob, int]] = Awaited()
     made: dict[ScanJob, list[str]] = {job: [] for job in work.jobs}
     failed: dict[ScanJob, Failure] = {}
+    number = {job: index for index, job in enumerate(work.jobs)}
 
     def submit(job: ScanJob) -> None:
         stage = stages[len(made[job])]
+        beside = {"summarized": shift_arm(number[job], config)} if stage == stages[0] else {}
         with placed(stage, config.running, pinned=pinned):
-            awaited.add((job, len(made[job])), tasks[stage].submit(job, *made[job], config, work.threads))
+            awaited.add((job, len(made[job])), tasks[stage].submit(job, *made[job], config, work.threads, **beside))
 
     for job in work.jobs:
         submit(job)

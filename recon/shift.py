@@ -88,12 +88,23 @@ def shift_from_training(
     WeightsProblem
         The summary of the training is missing or unreadable.
     """
+    summaries = ((center, summarize_scan(kspace, mask, metadata=said)) for center, kspace, mask, said in scans)
+    return shift_of_summaries(summaries, cohort=cohort, encoder=encoder)
+
+
+def shift_of_summaries(
+    scans: Iterable[tuple[str, ScanSummary]],
+    *,
+    cohort: TrainingCohort | None = None,
+    encoder: TextEncoder | None = None,
+) -> list[Shift]:
+    """As `shift_from_training`, of scans that were summarized before by `summarize_scan`: pairs of center and summary."""
     reference = cohort or load_training_cohort()
     embed = encoder or HashedNgramEncoder()
     known = np.asarray(embed(reference.sentences), dtype=np.float64)
     centers: dict[str, list[ScanSummary]] = {}
-    for center, kspace, mask, metadata in scans:
-        centers.setdefault(center, []).append(summarize_scan(kspace, mask, metadata=metadata))
+    for center, summary in scans:
+        centers.setdefault(center, []).append(summary)
     if not centers:
         raise ValueError("expected at least one scan to compare with the training, got none")
     usual = [_distances(scan, reference, skip=i) for i, scan in enumerate(reference.scans)]

@@ -1,6 +1,7 @@
 """Do reliability and shift come out of a scan's file as they do from its arrays?"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from cohort.cmrxrecon import write_kspace
 from flows.arms import ArmMask, arm_metadata
+from flows.caching import write_manifest
 from flows.config import Arm, Reconstruction, Running, Undersampling, ValidationConfig
 from flows.reliability import reliability_entry, slice_reliability
-from flows.shift import middle_slices, shift_rows
+from flows.shift import middle_slice, read_summary, shift_arm, shift_rows, write_summary
 from flows.stages import ScanJob
 from recon.cardiomm.prompts import HashedNgramEncoder
 from recon.fourier import fft2c, remove_readout_oversampling
 from recon.reliability import reliability
 from recon.sampling import undersampling_mask
-from recon.shift import MEASURES, summarize_scan
+from recon.shift import MEASURES, shift_from_training, summarize_scan
 from recon.training_cohort import training_cohort
 
 FRAMES, SLICES, COILS, NY, NX = 2, 3, 4, 64, 40
@@ -103,18 +105,54 @@ def test_methods_without_a_score_and_problems_are_told_apart(
     assert reliability_entry([], problem="too few lines") == {"status": "failed", "reason": "too few lines"}
 
 
-def test_shift_of_files_reads_middle_slices_and_leaves_out_bad_ones(
+def test_shift_of_files_is_that_of_their_middle_slices(
     stored: NDArray[np.complex64], job: ScanJob, config: ValidationConfig, tmp_path: Path
 ) -> None:
-    bad = ScanJob(**{**vars(job), "path": tmp_path / "none.mat"})
-    scans = list(middle_slices([job, bad, job], config))
-    assert [scan[0] for scan in scans] == ["Center001"] * 2
-    _, kspace, mask, metadata = scans[0]
-    np.testing.assert_allclose(kspace, remove_readout_oversampling(stored[:, 1:2], 2), atol=1e-3)
-    cohort = training_cohort(
-        [summarize_scan(k, m, metadata=metadata) for _, k, m, metadata in scans], sentences=[], notes={}
-    )
-    rows = shift_rows([("A", kspace, mask, metadata)], cohort=cohort)
+    config = replace(config, reconstruction=Reconstruction(methods=("sense", "cardiomm")))
+    assert [shift_arm(n, config).pattern for n in range(3)] == ["Uniform", "ktRadial", "Uniform"]  # type: ignore[union-attr]
+    middle = middle_slice(job, ARM, config)
+    np.testing.assert_allclose(middle.kspace, remove_readout_oversampling(stored[:, 1:2], 2), atol=1e-3)
+    jobs = [replace(job, folder=tmp_path / name) for name in ("first", "second", "bad", "not reconstructed")]
+    for one in jobs[:3]:
+        write_manifest(one.reconstruction, key="reconstructed", files=[], content={})
+    jobs[2] = replace(jobs[2], path=tmp_path / "none.mat")
+    paths = [write_summary(one, ARM, config) for one in jobs[:3]]
+    assert paths == [jobs[0].folder / "shift.json", jobs[1].folder / "shift.json", None]
+    summary = summarize_scan(middle.kspace, middle.sampled, metadata=middle.said)
+    assert read_summary(paths[0]) == summary  # type: ignore[arg-type]
+    cohort = training_cohort([summary, summary], sentences=[], notes={})
+    rows = shift_rows(jobs, cohort=cohort)
+    expected = shift_from_training([("Center001", middle.kspace, middle.sampled, middle.said)] * 2, cohort=cohort)
+    assert [row["value"] for row in rows] == [row.value for row in expected]
     assert [row["measure"] for row in rows] == list(MEASURES)
+    assert {row["n_scans"] for row in rows} == {2}
     assert not any(row["flagged"] for row in rows if row["measure"] == "text_novelty")
     json.dumps(rows, allow_nan=False)
+
+
+def test_a_summary_is_kept_while_the_reconstruction_is_the_same(job: ScanJob, config: ValidationConfig) -> None:
+    def written() -> int:
+        path = write_summary(job, ARM, config)
+        assert path is not None
+        return path.stat().st_ino  # another file each time, since it is written beside and renamed
+
+    write_manifest(job.reconstruction, key="first", files=[], content={})
+    first = written()
+    assert written() == first
+    write_manifest(job.reconstruction, key="second", files=[], content={})
+    assert written() != first
+
+
+def test_no_shift_without_a_trained_network(job: ScanJob, config: ValidationConfig) -> None:
+    assert shift_arm(0, config) is None
+    assert shift_rows([job]) == []
+
+
+def test_a_summary_of_a_single_coil_survives_its_file(
+    stored: NDArray[np.complex64], job: ScanJob, config: ValidationConfig
+) -> None:
+    write_kspace(job.path, stored[:, :, :1], info=INFO)
+    write_manifest(job.reconstruction, key="one coil", files=[], content={})
+    path = write_summary(job, ARM, config)
+    assert path is not None
+    assert np.isnan(read_summary(path).coil_correlation)
