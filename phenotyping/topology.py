@@ -32,8 +32,8 @@ STRAY, ISLANDS, HOLES, RING, OPEN = (
 )
 WORDS: Final = {
     STRAY: "set to background",
-    ISLANDS: "inside the LV cavity counted to it",
-    HOLES: "of background inside the heart given to what surrounds them",
+    ISLANDS: "inside a cavity counted to it",
+    HOLES: "of holes inside the heart given to what surrounds them",
     RING: "beside the LV cavity made myocardium",
     OPEN: "of the LV cavity touch no myocardium, too many to close the ring",
 }
@@ -51,8 +51,9 @@ class Repair:
 def repair(labels: Labels, *, spacing_mm: tuple[float, float, float]) -> Repair:
     """Mend every slice of every frame.
 
-    1. What lies within the LV cavity (papillary muscles) becomes LV cavity.
-    2. Background enclosed by the heart becomes the structure that makes up most of its border (myocardium in doubt).
+    1. What lies within the LV cavity (papillary muscles) becomes LV cavity, and myocardium within the RV cavity RV.
+    2. Background enclosed by the heart becomes the structure that makes up most of its border (myocardium in doubt), and
+       so does RV enclosed by the LV and its myocardium, unless it is all the RV of the slice.
     3. Of LV and RV cavity the largest part is kept (all of the largest size), of the myocardium the largest and every
        part that touches the LV cavity.
     4. Where the LV cavity touches background or the RV cavity, outside the basal slices, these pixels become myocardium:
@@ -119,10 +120,21 @@ def _tidy(image: Labels, log: Log, place: tuple[int, int]) -> None:
         before = image.copy()
         cavity = image == LV
         _write(image, ndimage.binary_fill_holes(cavity) & ~cavity, LV, log[ISLANDS], place)
-        _fill_holes(image, log[HOLES], place)  # before strays go: a gap all around the cavity parts it from its wall
+        _write(image, _muscle_inside(image == RV, image), RV, log[ISLANDS], place)
+        # before strays go: a gap all around the cavity parts it from its wall
+        _fill_holes(image, _background_inside(image), log[HOLES], place)
+        _fill_holes(image, _rv_inside(image), log[HOLES], place)
         _write(image, _stray(image), BACKGROUND, log[STRAY], place)
         if np.array_equal(image, before):
             return
+
+
+def _muscle_inside(cavity: Mask, image: Labels) -> Mask:
+    """Myocardium that the cavity encloses; where it encloses more than that (an LV, strays), nothing is decided here."""
+    inside = ndimage.binary_fill_holes(cavity) & ~cavity
+    holes, _ = ndimage.label(inside)
+    muscle: Mask = inside & ~np.isin(holes, np.unique(holes[inside & (image != MYOCARDIUM)]))
+    return muscle
 
 
 def _stray(image: Labels) -> Mask:
@@ -147,13 +159,25 @@ def _largest(mask: Mask) -> Mask:
     return kept
 
 
-def _fill_holes(image: Labels, log: dict[tuple[int, int], int], place: tuple[int, int]) -> None:
+def _background_inside(image: Labels) -> Mask:
     heart = image != BACKGROUND
-    holes, n = ndimage.label(ndimage.binary_fill_holes(heart) & ~heart)
+    inside: Mask = ndimage.binary_fill_holes(heart) & ~heart
+    return inside
+
+
+def _rv_inside(image: Labels) -> Mask:
+    """RV that the LV and its myocardium enclose, as where a ring was closed beside it; not where it is all there is."""
+    left, rv = np.isin(image, (LV, MYOCARDIUM)), image == RV
+    inside: Mask = ndimage.binary_fill_holes(left) & rv
+    return np.zeros_like(inside) if np.array_equal(inside, rv) else inside
+
+
+def _fill_holes(image: Labels, inside: Mask, log: dict[tuple[int, int], int], place: tuple[int, int]) -> None:
+    holes, n = ndimage.label(inside)
     given = image.copy()
     for number in range(1, n + 1):
         hole = holes == number
-        border = [_n_shared_edges(hole, image == tissue) for tissue in (LV, MYOCARDIUM, RV)]
+        border = [_n_shared_edges(hole, (image == tissue) & ~hole) for tissue in (LV, MYOCARDIUM, RV)]
         most = [tissue for tissue, count in zip((LV, MYOCARDIUM, RV), border, strict=True) if count == max(border)]
         # of a tie that has no myocardium (a hole between both cavities) the LV: its ring is closed afterward
         given[hole] = MYOCARDIUM if MYOCARDIUM in most else most[0]
