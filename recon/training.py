@@ -25,6 +25,7 @@ from cohort.atomic import write_text
 from recon.cardiomm.checkpoint import load_cardiomm, save_cardiomm, weights_sha256
 from recon.cardiomm.network import CardioMM
 from recon.cardiomm.prompts import TextEncoder
+from recon.cardiomm.widening import widened
 from recon.training_data import Batch, TrainingData, draw_batch
 from recon.training_loss import loss_of, ssim
 from recon.training_monitor import Watched, refuse_shared_patients, watch
@@ -115,7 +116,7 @@ def train_cardiomm(
     ConfigProblem
         A patient is in both data and monitor, or the state in ``folder`` is of another training.
     ValueError
-        No data, or ``start_from`` is of another size.
+        No data, or ``start_from`` is of another size; one of single images can be the beginning of one of stacks.
     """
     if not len(data):
         raise ValueError("expected at least one training image or scan, got none")
@@ -189,10 +190,15 @@ def initial_network(options: TrainingOptions, *, start_from: Path | None) -> Car
     if start_from is not None:
         given = load_cardiomm(start_from)
         # texts and the last consistency may change: their weights are those of every network, or new
-        if replace(given.size, texts=options.size.texts, consistency=options.size.consistency) != options.size:
+        alike = replace(given.size, texts=options.size.texts, consistency=options.size.consistency)
+        weights = given.state_dict()
+        if given.size.n_adjacent == 1:  # a network of single images can be the beginning of one of stacks
+            alike = replace(alike, n_adjacent=options.size.n_adjacent, stacked=options.size.stacked)
+            weights = widened(weights, n_adjacent=options.size.n_adjacent)
+        if alike != options.size:
             raise ValueError(f"{start_from}: expected a network of size {options.size}, got {given.size}")
         own = network.state_dict()
-        network.load_state_dict(own | {name: value for name, value in given.state_dict().items() if name in own})
+        network.load_state_dict(own | {name: value for name, value in weights.items() if name in own})
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster on CPU

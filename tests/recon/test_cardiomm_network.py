@@ -12,6 +12,7 @@ from torch import Tensor
 from recon.cardiomm.checkpoint import load_cardiomm
 from recon.cardiomm.network import CardioMM, CardioMMSize, ProjectionHead, calibration_region, root_sum_of_squares
 from recon.cardiomm.prompts import FAMILY_OF_PATTERN
+from recon.cardiomm.widening import widened
 from recon.fourier import ifft2c
 from recon.sampling import undersampling_mask
 
@@ -246,6 +247,34 @@ def test_the_middle_neighbor_is_reconstructed(tiny_cardiomm: CardioMM) -> None:
     given = stacked(make_input(batch=3) | {"mask": torch.ones(3, 24, 20, dtype=torch.bool)}, 3)
     image = network(**given)
     assert relative(image, root_sum_of_squares(ifft2c(given["masked_kspace"][:, 1]), dim=1)) < 1e-5
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_a_widened_network_treats_the_middle_image_as_the_one_of_single_images_did(
+    tiny_cardiomm: CardioMM, n: int
+) -> None:
+    single = varied(tiny_cardiomm.size)
+    wider = CardioMM(replace(tiny_cardiomm.size, n_adjacent=n, stacked="frames"), shared_slope=True)
+    wider.load_state_dict(widened(single.state_dict(), n_adjacent=n))
+    wider.eval().requires_grad_(False)
+    alone = {key: value[:1] if isinstance(value, Tensor) else value for key, value in make_input(batch=1).items()}
+    alike = alone | {
+        key: alone[key][:, None].repeat_interleave(n, dim=1) for key in ("masked_kspace", "mask")
+    }  # neighbors that look the same, so that the scale of the stack is that of the image
+    assert relative(wider(**alike), single(**alone)) < 1e-3
+    moved = alike["masked_kspace"].clone()
+    moved[:, 0] = moved[:, 0].flip(-1)  # another image of the same scale
+    assert (
+        relative(wider(**(alike | {"masked_kspace": moved})), single(**alone)) < 0.05
+    )  # by the common mean and deviation alone
+
+
+def test_only_networks_of_single_images_are_widened(tiny_cardiomm: CardioMM) -> None:
+    stack = CardioMM(replace(tiny_cardiomm.size, n_adjacent=3))
+    with pytest.raises(ValueError, match="expected 2 channels, of single images, got 6"):
+        widened(stack.state_dict(), n_adjacent=5)
+    with pytest.raises(ValueError, match="odd number"):
+        widened(tiny_cardiomm.state_dict(), n_adjacent=2)
 
 
 def test_neighbors_take_part_and_keep_their_order(tiny_cardiomm: CardioMM) -> None:
