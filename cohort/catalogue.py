@@ -48,7 +48,7 @@ COLUMNS: tuple[str, ...] = (
 COLUMNS += ("shape", "path", "status", "reason", "stem", "file", "size_bytes")
 #: of cohort.csv and diseases.csv: a row of some hundred bytes for each of a million scans
 TABLE_BYTES = 2**29
-LAYOUT = "<Modality>/<Set>/FullSample/<CenterNNN>/<Vendor_Field_Model>/<PNNN>/<name>.mat"
+LAYOUT = "<Modality>/<Set>/FullSample/<CenterNNN>/<Vendor_Field_Model>/<PNNN>/<name>.mat (.h5 or .mrd of MRD)"
 Wanted = str | float | Collection[str] | Collection[float] | None
 
 
@@ -57,8 +57,8 @@ def scan_tree(
 ) -> pd.DataFrame:
     """List every k-space file below the `FullSample` folders of a cohort, good or bad; no k-space data is read.
 
-    A scan is bad, with the reason in one line, if its folders or name do not follow the layout, if the `.mat` is
-    truncated, no MATLAB file, without k-space or of other axes, if its header is missing or unreadable, if it is a
+    A scan is bad, with the reason in one line, if its folders or name do not follow the layout, if the `.mat` or MRD file
+    is truncated, no such file, without k-space or of other axes, if its header is missing or unreadable, if it is a
     symbolic link out of the cohort, or if `cohort.csv` lists it and it is not there. That values are finite shows only
     when they are read.
 

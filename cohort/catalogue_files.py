@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cohort.foreign import leads_out
+from cohort.mrd import MRD_SUFFIXES
 from cohort.records import printable
 
 UNPRINTABLE = "its name or folder holds what is no printable text in UTF-8; rename it"
 #: a file must have rested so long for its state to tell of every later change
 SETTLED_NS = 2 * 10**9
+SUFFIXES = (".mat", *MRD_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Candidate:
 
 
 def find_candidates(top: Path) -> dict[str, Candidate]:
-    """Every `.mat` file below the `FullSample` folders of a cohort, and every link to a folder.
+    """Every `.mat` and MRD file below the `FullSample` folders of a cohort, and every link to a folder.
 
     Parameters
     ----------
@@ -69,8 +71,8 @@ def find_candidates(top: Path) -> dict[str, Candidate]:
             elif not entry.name.startswith("."):
                 folders.append((f"{name}/", within or is_full(entry.name)))
         if within:
-            mats = (name for name in files if name.lower().endswith(".mat") and not name.startswith("."))
-            found.update((here + name, _candidate(top, here, name, files, before_ns=before_ns)) for name in mats)
+            scans = (name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith("."))
+            found.update((here + name, _candidate(top, here, name, files, before_ns=before_ns)) for name in scans)
     return found
 
 
@@ -89,11 +91,16 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _candidate(top: Path, here: str, name: str, files: Mapping[str, os.DirEntry[str]], *, before_ns: int) -> Candidate:
-    """What is known of a `.mat` file from the folder that it lies in."""
+    """What is known of a file of k-space from the folder that it lies in."""
     size_bytes = _size(files[name])
     if printable(here + name) != here + name:
         return Candidate(UNPRINTABLE, size_bytes=size_bytes)
-    stem = name[: -len(".mat")]
+    stem, _, suffix = name.rpartition(".")
+    if suffix.lower() != "mat":
+        # results of a scan lie in a folder named by its stem: two of them would be mixed
+        twins = sorted(n for n in files if n.lower().endswith(SUFFIXES) and n.rpartition(".")[0] == stem and n != name)
+        if twins:
+            return Candidate(f"has the name of {twins[-1]} beside it; keep one of them", size_bytes=size_bytes)
     stems = dict.fromkeys((stem, re.sub(r"_kus(_.*)?$", "", stem)))  # as `cohort.headers.info_path` looks for headers
     headers = [header for s in stems for header in (f"{s}_info.csv", f"{s}.csv")]
     beside = [files[header] for header in headers if header in files]

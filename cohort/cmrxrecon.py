@@ -1,5 +1,6 @@
 """What does a CMRxRecon or MMCMR-427K file hold, and how is such a file written?
 
+MRD files (`cohort.mrd`) are read by the same functions, told by their suffix.
 k-space of all years (2023 to 2025: v7.3 or v5, three to five axes, several variable names) becomes one array
 (frames, slices, coils, ky, kx) in complex64, readout oversampling included. Masks are in `cohort.masks`; the header
 `<stem>_info.csv` and the timing files `T1map.csv`, `T2map.csv` beside it are in `cohort.headers`; all can be had from
@@ -29,6 +30,7 @@ from cohort.matfile import (
     write_variable,
 )
 from cohort.matslices import Reader, open_slices
+from cohort.mrd import MRD_SUFFIXES, open_mrd, read_mrd, read_mrd_header
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
 __all__ = [
@@ -59,7 +61,7 @@ def read_kspace(path: Pathish) -> NDArray[np.complex64]:
     Parameters
     ----------
     path
-        A `.mat` file, v7.3 or v5, with a variable named as in `KSPACE_NAMES`. In MATLAB's order its axes are
+        An MRD file, or a `.mat` file, v7.3 or v5, with a variable named as in `KSPACE_NAMES`. In MATLAB's order its axes are
         (nx, ny, nc, nz, nt), (nx, ny, nc, nz) for one frame or (nx, ny, nc) for one slice and one frame;
         (nx, ny, nz, nt) for the single-coil files of 2023.
 
@@ -77,6 +79,8 @@ def read_kspace(path: Pathish) -> NDArray[np.complex64]:
     NotFinite
         NaN or infinity; the first place is named.
     """
+    if is_mrd(path):
+        return read_mrd(path)
     name, shape = _find_kspace(path)
     stored = read_variable(path, name)
     if stored.dtype.kind != "c":
@@ -145,6 +149,10 @@ def open_kspace(path: Pathish, *, scratch: Pathish | None = None) -> Iterator[KS
     MissingFile, UnreadableFile, WrongShape
         As `read_kspace`, except for values, which are checked when they are read.
     """
+    if is_mrd(path):
+        with open_mrd(path) as (five, read_one):
+            yield KSpaceSlices(Path(path), five, read_one)
+        return
     name, shape = _find_kspace(path)
     n_axes = len(variable_shapes(path)[name])
     before = n_axes - (2 if name.startswith("kspace_single") else 3)  # axes before the coils or the plane
@@ -162,11 +170,18 @@ def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
     MissingFile, UnreadableFile, WrongShape
         As `read_kspace`.
     """
+    if is_mrd(path):
+        return read_mrd_header(path)
     with open_variables(path) as variables:
         name = preferred(variables, KSPACE_NAMES, what="k-space", path=path)
         shape = _five_lengths(name, variables[name].shape, path)
         variables[name].check_complex()
     return shape
+
+
+def is_mrd(path: Pathish) -> bool:
+    """Whether a file is taken for MRD, by its suffix."""
+    return Path(path).suffix.lower() in MRD_SUFFIXES
 
 
 def write_kspace(

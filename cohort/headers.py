@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cohort.atomic import write_text
 from cohort.foreign import is_file, read_content
 from cohort.matfile import Pathish
+from cohort.mrd import MRD_SUFFIXES, read_mrd_info
 from cohort.records import MissingFile, UnreadableFile, WrongShape
 
 InfoValue = str | float
@@ -45,6 +46,7 @@ def read_info(path_to_mat: Pathish) -> dict[str, InfoValue]:
     ----------
     path_to_mat
         The `.mat` file; its header is `<stem>_info.csv` beside it, or `<stem>.csv` where that begins with "Parameter".
+        Of an MRD file the header is inside; one beside it may be missing, and goes before.
 
     Returns
     -------
@@ -57,7 +59,18 @@ def read_info(path_to_mat: Pathish) -> dict[str, InfoValue]:
     MissingFile, UnreadableFile
         No header; or one that is no table, states a unit other than mm, ms, T, degree or bpm, or contradicts itself.
     """
-    path = info_path(path_to_mat)
+    if Path(path_to_mat).suffix.lower() not in MRD_SUFFIXES:
+        return _beside(info_path(path_to_mat))
+    own: dict[str, InfoValue] = dict(read_mrd_info(path_to_mat))
+    try:
+        path = info_path(path_to_mat)
+    except MissingFile:
+        return own
+    return own | _beside(path)
+
+
+def _beside(path: Path) -> dict[str, InfoValue]:
+    """Rows of a header file."""
     rows = _rows(path)
     if not rows or not rows[0] or rows[0][0].strip() != "Parameter":
         raise UnreadableFile(path, "expected a first line 'Parameter,Value'")
@@ -164,7 +177,8 @@ def _times_of_info(mat: Path, keys: tuple[str, ...], table: Path) -> tuple[Path,
     """Header file and its times as one column."""
     wanted = " or ".join(f"{k}(ms)" for k in keys)
     try:
-        source, info = info_path(mat), read_info(mat)
+        info = read_info(mat)
+        source = mat if mat.suffix.lower() in MRD_SUFFIXES else info_path(mat)
     except MissingFile as error:
         raise MissingFile(table, f"missing: no timing file, and no header with {wanted}") from error
     for key in keys:

@@ -9,8 +9,9 @@ Source: the ISMRM Raw Data Format, Inati et al., doi 10.1002/mrm.26089, and its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -41,6 +42,11 @@ REVERSED = 22
 #: counters of which one at most may run: it becomes the frames
 FRAME_COUNTERS = ("phase", "repetition", "contrast", "set")
 MOST_XML_BYTES = 2**24
+#: of files that are taken for MRD, small letters
+MRD_SUFFIXES = (".h5", ".mrd")
+#: slices closer than the first are one; off a common line by more than the first, or unevenly far by more than the
+#: second of their distance, they state no pitch
+SAME_MM, UNEVEN = 0.1, 0.05
 HZ_PER_T = 42.577478518e6  # of the proton, CODATA 2018
 SPACES = ("encodedSpace", "reconSpace")
 
@@ -72,30 +78,67 @@ def read_mrd(path: Pathish, *, group: str = "dataset") -> NDArray[np.complex64]:
     """
     path = Path(path)
     with _opened(path, group) as (header, data, heaps), reported(path, "MRD file"):
-        size, center = _matrix(header, path)
-        head = data.fields("head")[()]
-        lines = np.flatnonzero(_is_image(head, path))
-        where, frames, slices = _places(head[lines], size[1], center, path)
-        coils, samples = _readout(head[lines], size[0], path)
-        shape = (frames, slices, coils, size[1], size[0])
-        _check_sampled(where, shape, path)
-        # nothing is packed in rows of any length, so all of it is in the file
-        if len(lines) * coils * samples * 8 > path.stat().st_size:
-            raise UnreadableFile(
-                path, f"truncated: promises {len(lines)} readouts of {samples} samples and {coils} coils"
-            )
-        check_memory(path, math.prod(shape) * 8)
-        rows = references(data, heaps.stream, path, member="data")[lines]
-        return _filled(rows, heaps, where, head[lines], shape)
+        found = _layout(header, data, heaps)
+        check_memory(path, math.prod(found.shape) * 8)
+        kspace = _filled(found, heaps, slice(None))
+    if not np.isfinite(kspace).all():
+        raise NotFinite(path, f"{int((~np.isfinite(kspace)).sum())} values are NaN or infinite")
+    if not kspace.any():
+        raise UnreadableFile(path, "k-space holds nothing but zeros")
+    return kspace
 
 
-def read_mrd_info(path: Pathish, *, group: str = "dataset") -> dict[str, float]:
+@contextmanager
+def open_mrd(
+    path: Pathish, *, group: str = "dataset"
+) -> Iterator[tuple[tuple[int, int, int, int, int], Callable[[int], NDArray[np.complex64]]]]:
+    """Open the k-space of one scan to be read slice by slice, so that it need not fit into memory.
+
+    Yields
+    ------
+    tuple
+        Shape as of `read_mrd`, and a function that reads a slice, complex64 (frames, 1, coils, ky, kx). Its values are
+        not looked at.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        As `read_mrd`.
+    """
+    path = Path(path)
+    with _opened(path, group) as (header, data, heaps):
+        with reported(path, "MRD file"):
+            found = _layout(header, data, heaps)
+
+        def read(index: int) -> NDArray[np.complex64]:
+            with reported(path, "MRD file"):
+                check_memory(path, math.prod(found.shape) // found.shape[1] * 8)
+                return _filled(found, heaps, slice(index, index + 1))
+
+        yield found.shape, read
+
+
+def read_mrd_header(path: Pathish, *, group: str = "dataset") -> tuple[int, int, int, int, int]:
+    """Tell the shape (frames, slices, coils, ky, kx) of a scan without reading its samples.
+
+    Raises
+    ------
+    MissingFile, UnreadableFile, WrongShape
+        As `read_mrd`.
+    """
+    with open_mrd(path, group=group) as (shape, _):
+        return shape
+
+
+def read_mrd_info(path: Pathish, *, group: str = "dataset") -> dict[str, str | float]:
     """Read what a scan's header says, in the words of `cohort.cmrxrecon.read_info`; what is not stated is left out.
 
     Returns
     -------
     dict
-        FieldStrength (T), FOVx and FOVy (mm, of the image), SliceThickness (mm), ReadOutOversample.
+        FieldStrength (T), FOVx (mm, of the image), FOVy (mm, of all lines, phase oversampling included, as nothing of it
+        is cut off), SliceThickness (mm), SlicePitch (mm, where slices lie on a line, evenly), ReadOutOversample, and as
+        texts FOVxSpans ("nominal"), TI and TE (ms, all of them).
 
     Raises
     ------
@@ -103,12 +146,17 @@ def read_mrd_info(path: Pathish, *, group: str = "dataset") -> dict[str, float]:
         As `read_mrd`.
     """
     path = Path(path)
-    with _opened(path, group) as (header, _, _):
+    with _opened(path, group) as (header, data, _):
+        with reported(path, "MRD file"):
+            head = data.fields("head")[()]
+            head = head[_is_image(head, path)]
+            pitch = _order(head["position"], _counted(head["idx"]["slice"]))[1]
         found = {
             "FieldStrength": _number(header, "acquisitionSystemInformation", "systemFieldStrength_T"),
             "FOVx": _number(header, "encoding", "reconSpace", "fieldOfView_mm", "x"),
-            "FOVy": _number(header, "encoding", "reconSpace", "fieldOfView_mm", "y"),
+            "FOVy": _number(header, "encoding", "encodedSpace", "fieldOfView_mm", "y"),
             "SliceThickness": _number(header, "encoding", "reconSpace", "fieldOfView_mm", "z"),
+            "SlicePitch": pitch,
         }
         frequency = _number(header, "experimentalConditions", "H1resonanceFrequency_Hz")
         if found["FieldStrength"] is None and frequency:
@@ -116,7 +164,10 @@ def read_mrd_info(path: Pathish, *, group: str = "dataset") -> dict[str, float]:
         wide, narrow = (_number(header, "encoding", space, "fieldOfView_mm", "x") for space in SPACES)
         if wide and narrow:
             found["ReadOutOversample"] = round(wide / narrow, 3)
-    return {key: value for key, value in found.items() if value is not None and math.isfinite(value) and value > 0}
+        times = {key: _times(header, key) for key in ("TI", "TE")}
+    stated = {key: value for key, value in found.items() if value is not None and math.isfinite(value) and value > 0}
+    spans = {"FOVxSpans": "nominal"} if "FOVx" in stated else {}
+    return stated | spans | {key: text for key, text in times.items() if text}
 
 
 @contextmanager
@@ -181,6 +232,41 @@ def _number(header: ElementTree.Element, *names: str) -> float | None:
         return None
 
 
+def _times(header: ElementTree.Element, key: str) -> str:
+    """All times of a kind, in ms, as a row of a header; empty where one of them is no number."""
+    texts = [(element.text or "").strip() for element in header.findall(f"sequenceParameters/{key}")]
+    try:
+        return " ".join(repr(float(text)).removesuffix(".0") for text in texts)
+    except ValueError:
+        return ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The readouts of an image: their heads, references to their samples, place (frame, slice, ky), and the shape."""
+
+    head: NDArray[Any]
+    rows: NDArray[np.void]
+    where: NDArray[np.int64]
+    shape: tuple[int, int, int, int, int]
+
+
+def _layout(header: ElementTree.Element, data: h5py.Dataset, heaps: Heaps) -> _Layout:
+    path = heaps.path
+    size, center = _matrix(header, path)
+    head = data.fields("head")[()]
+    lines = np.flatnonzero(_is_image(head, path))
+    where, frames, slices = _places(head[lines], size[1], center, path)
+    coils, samples = _readout(head[lines], size[0], path)
+    shape = (frames, slices, coils, size[1], size[0])
+    _check_sampled(where, shape, path)
+    # nothing is packed in rows of any length, so all of it is in the file
+    if len(lines) * coils * samples * 8 > path.stat().st_size:
+        raise UnreadableFile(path, f"truncated: promises {len(lines)} readouts of {samples} samples and {coils} coils")
+    rows = references(data, heaps.stream, path, member="data")[lines]
+    return _Layout(head[lines], rows, where, shape)
+
+
 def _matrix(header: ElementTree.Element, path: Path) -> tuple[tuple[int, int], int]:
     """Lengths of kx and ky, and the line of the center."""
     if len(header.findall("encoding")) != 1:
@@ -219,11 +305,42 @@ def _places(head: NDArray[Any], n_ky: int, center: int, path: Path) -> tuple[NDA
     if len(running) > 1:
         raise WrongShape(path, f"{' and '.join(running)} both run; one of them can be the frames")
     _, frame = np.unique(index[running[0] if running else "phase"], return_inverse=True)
-    _, z = np.unique(index["slice"], return_inverse=True)
+    z = _counted(index["slice"])
+    z = _order(head["position"], z)[0][z]
     ky = index["kspace_encode_step_1"].astype(np.int64) - center + n_ky // 2
     if ky.min() < 0 or ky.max() >= n_ky:
         raise WrongShape(path, f"lines {ky.min()} to {ky.max()} of an encoded matrix of {n_ky}")
     return np.stack([frame.reshape(-1), z.reshape(-1), ky], axis=1), int(frame.max()) + 1, int(z.max()) + 1
+
+
+def _counted(counter: NDArray[Any]) -> NDArray[np.int64]:
+    """A counter without gaps."""
+    return np.unique(counter, return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _order(position: NDArray[Any], z: NDArray[np.int64]) -> tuple[NDArray[np.int64], float | None]:
+    """The place of each counted slice along the line on which they lie, and the pitch in mm.
+
+    Scanners may count slices in the order in which they were acquired, every other one first. Slices that do not lie on
+    a line, or whose position is not told, stay in the order of their count.
+    """
+    n_slices = int(z.max()) + 1
+    counted = np.arange(n_slices)
+    places = np.array([position[z == number][0] for number in counted], dtype=np.float64)
+    far = places - places[0]
+    length = np.linalg.norm(far, axis=1)
+    if not np.isfinite(length).all() or length.max() < SAME_MM:
+        return counted, None
+    along = far @ (far[length.argmax()] / length.max())
+    off = np.sqrt(np.maximum(length**2 - along**2, 0.0))
+    if along @ (counted - counted.mean()) < 0:
+        along = -along
+    order = np.argsort(along)
+    steps = np.diff(along[order])
+    if off.max() > SAME_MM or steps.min() < SAME_MM:
+        return counted, None
+    pitch = float(np.median(steps))
+    return np.argsort(order), round(pitch, 3) if np.ptp(steps) <= UNEVEN * pitch else None
 
 
 def _readout(head: NDArray[Any], n_kx: int, path: Path) -> tuple[int, int]:
@@ -252,21 +369,18 @@ def _check_sampled(where: NDArray[np.int64], shape: tuple[int, ...], path: Path)
         )
 
 
-def _filled(
-    rows: NDArray[np.void], heaps: Heaps, where: NDArray[np.int64], head: NDArray[Any], shape: tuple[int, ...]
-) -> NDArray[np.complex64]:
-    """Put the readouts in their places; those of one place are averaged."""
-    kspace, times = np.zeros(shape, np.complex64), np.zeros((shape[0], shape[1], shape[3]), np.int64)
-    samples, before, path = int(head["number_of_samples"][0]), int(head["discard_pre"][0]), heaps.path
+def _filled(found: _Layout, heaps: Heaps, slices: slice) -> NDArray[np.complex64]:
+    """Put the readouts of some slices in their places; those of one place are averaged."""
+    first, end, _ = slices.indices(found.shape[1])
+    shape = (found.shape[0], end - first, *found.shape[2:])
+    kspace, times = np.zeros(shape, np.complex64), np.zeros((*shape[:2], shape[3]), np.int64)
+    samples, before = int(found.head["number_of_samples"][0]), int(found.head["discard_pre"][0])
     expected = 2 * shape[2] * samples
-    for number, (row, (frame, z, ky)) in enumerate(zip(rows, where, strict=True)):
+    for number in np.flatnonzero((found.where[:, 1] >= first) & (found.where[:, 1] < end)):
+        row, (frame, z, ky) = found.rows[number], found.where[number] - (0, first, 0)
         if row["n"] != expected:
-            raise UnreadableFile(path, f"readout {number} holds {row['n']} numbers, its head says {expected}")
+            raise UnreadableFile(heaps.path, f"readout {number} holds {row['n']} numbers, its head says {expected}")
         values = np.frombuffer(heaps.content(row, value_bytes=4), "<f4").astype(np.float32)
         kspace[frame, z, :, ky] += values.view(np.complex64).reshape(shape[2], samples)[:, before : before + shape[4]]
         times[frame, z, ky] += 1
-    if not np.isfinite(kspace).all():
-        raise NotFinite(path, f"{int((~np.isfinite(kspace)).sum())} values are NaN or infinite")
-    if not kspace.any():
-        raise UnreadableFile(path, "k-space holds nothing but zeros")
     return kspace if (times == 1).all() else (kspace / times[:, :, None, :, None]).astype(np.complex64)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzz_corpus import mrd_header, mrd_rows, numbers, save_mrd
 from cohort import catalogue, cmrxrecon
 from cohort.catalogue import catalogue_hash, find_duplicates, scan_tree, select, split_by_patient
 from cohort.records import ConfigProblem, MissingFile, UnreadableFile
@@ -167,6 +168,36 @@ def test_links(cohort: Path, tmp_path: Path) -> None:
     assert "symbolic link to a folder" in table.loc[f"{VIDA}/P021", "reason"]
     assert "symbolic link to a folder" in table.loc[f"{FULL}/loop", "reason"]
     assert len(table) == 5 + 5
+
+
+def test_mrd_files_are_scans(cohort: Path) -> None:
+    kspace = numbers(2, 3, 2, 6, 8)
+    rows = mrd_rows(kspace, np.random.default_rng(1))
+    (cohort / f"{VIDA}/P003").mkdir()
+    save_mrd(cohort / f"{VIDA}/P003/cine_sax.h5", rows, mrd_header(8, 6))
+    save_mrd(cohort / f"{VIDA}/P003/cine_lax.mrd", rows[:-1], mrd_header(8, 6))
+    save_mrd(cohort / f"{VIDA}/P002/cine_sax.h5", rows, mrd_header(8, 6))
+    (cohort / f"{VIDA}/P003/T1map.h5").write_bytes(b"no HDF5")
+    rows = {row["file"].removeprefix(f"{VIDA}/"): row for row in scan_tree(cohort).to_dict("records")}
+    good = rows["P003/cine_sax.h5"]
+    assert (good["status"], good["shape"], good["modality"], good["view"], good["stem"]) == (
+        "ok", kspace.shape, "cine", "short-axis", "cine_sax",
+    )  # fmt: skip
+    assert "1 of 36 lines were not acquired" in rows["P003/cine_lax.mrd"]["reason"]
+    assert "damaged MRD file" in rows["P003/T1map.h5"]["reason"]
+    # their results would lie in one folder
+    assert rows["P002/cine_sax.h5"]["reason"] == "has the name of cine_sax.mat beside it; keep one of them"
+    assert rows["P002/cine_sax.mat"]["status"] == "ok"
+
+
+def test_the_header_beside_an_mrd_file_goes_before_its_own(cohort: Path) -> None:
+    path = cohort / f"{VIDA}/P003/cine_sax.h5"
+    path.parent.mkdir()
+    save_mrd(path, mrd_rows(numbers(1, 1, 1, 6, 8), np.random.default_rng(1)), mrd_header(8, 6))
+    assert cmrxrecon.read_info(path)["FOVx"] == 300.0
+    cmrxrecon.write_info(path, {"FOVx(mm)": 310.0, "TR(ms)": 40.0})
+    info = cmrxrecon.read_info(path)
+    assert (info["FOVx"], info["FOVy"], info["TR"]) == (310.0, 300.0, 40.0)
 
 
 def test_half_written_and_hidden_files_are_no_scans(cohort: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzz_corpus import INFO, mrd_header, mrd_rows, numbers, save_mrd
-from cohort.cmrxrecon import read_kspace, write_kspace
+from cohort.cmrxrecon import open_kspace, read_header, read_kspace, read_times_ms, write_kspace
 from cohort.mrd import read_mrd, read_mrd_info
 from cohort.records import CardioValError, MissingFile, NotFinite, UnreadableFile, WrongShape
 
@@ -69,8 +69,73 @@ def test_what_the_header_states(tmp_path: Path, rows: np.ndarray) -> None:
         "FOVx": 300.0,
         "FOVy": 300.0,
         "SliceThickness": 8.0,
+        "FOVxSpans": "nominal",
         "ReadOutOversample": 2.0,
     }
+
+
+def test_lines_of_phase_oversampling_count_for_the_pixel(tmp_path: Path, rows: np.ndarray) -> None:
+    """Nothing of them is cut off, so that all lines span the encoded field of view."""
+    header = mrd_header(SHAPE[4], SHAPE[3]).replace("<x>600</x><y>300</y>", "<x>600</x><y>360</y>")
+    save_mrd(tmp_path / "a.h5", rows, header)
+    assert read_mrd_info(tmp_path / "a.h5")["FOVy"] == 360.0
+
+
+def test_times_of_a_mapping_series(tmp_path: Path, rows: np.ndarray) -> None:
+    times = "<sequenceParameters><TI>100</TI><TI>180.5</TI><TI>1100</TI></sequenceParameters></ismrmrdHeader>"
+    save_mrd(tmp_path / "T1map.h5", rows, mrd_header(SHAPE[4], SHAPE[3]).replace("</ismrmrdHeader>", times))
+    np.testing.assert_array_equal(
+        read_times_ms(tmp_path / "T1map.h5"), np.repeat([[100.0], [180.5], [1100.0]], 2, axis=1)
+    )
+    (tmp_path / "T1map.csv").write_text(",Slice1\nTI1,90\nTI2,170\nTI3,1000\n")
+    assert read_times_ms(tmp_path / "T1map.h5")[0, 0] == 90
+
+
+def placed(rows: np.ndarray, z_mm: tuple[float, ...]) -> None:
+    """Lay the counted slices along an oblique line."""
+    along = np.array([0.6, 0.0, 0.8])
+    for number, at in enumerate(z_mm):
+        rows["head"]["position"][rows["head"]["idx"]["slice"] == number] = 20 + at * along
+
+
+def test_slices_come_in_the_order_in_which_they_lie(tmp_path: Path) -> None:
+    kspace = numbers(1, 4, 1, 6, 8)
+    rows = mrd_rows(kspace, np.random.default_rng(2))
+    header = mrd_header(8, 6)
+    placed(rows, (10.0, 30.0, 0.0, 20.0))
+    save_mrd(tmp_path / "a.h5", rows, header)
+    np.testing.assert_array_equal(read_mrd(tmp_path / "a.h5"), kspace[:, [2, 0, 3, 1]])
+    assert read_mrd_info(tmp_path / "a.h5")["SlicePitch"] == 10.0
+    placed(rows, (0.0, 10.0, 25.0, 35.0))  # a gap in between: the order holds, no pitch does
+    save_mrd(tmp_path / "b.h5", rows, header)
+    np.testing.assert_array_equal(read_mrd(tmp_path / "b.h5"), kspace)
+    assert "SlicePitch" not in read_mrd_info(tmp_path / "b.h5")
+    rows["head"]["position"][rows["head"]["idx"]["slice"] == 3] += (0.0, 5.0, 0.0)  # not on a line: as counted
+    placed(rows[rows["head"]["idx"]["slice"] < 3], (0.0, 20.0, 10.0))
+    save_mrd(tmp_path / "c.h5", rows, header)
+    np.testing.assert_array_equal(read_mrd(tmp_path / "c.h5"), kspace)
+
+
+def test_a_reversed_count_stays_reversed(tmp_path: Path) -> None:
+    """From base to apex or the other way round is the scanner's choice, and found elsewhere."""
+    kspace = numbers(1, 3, 1, 6, 8)
+    rows = mrd_rows(kspace, np.random.default_rng(2))
+    placed(rows, (20.0, 10.0, 0.0))
+    save_mrd(tmp_path / "a.h5", rows, mrd_header(8, 6))
+    np.testing.assert_array_equal(read_mrd(tmp_path / "a.h5"), kspace)
+
+
+def test_slice_by_slice_it_is_the_same(tmp_path: Path, rows: np.ndarray) -> None:
+    path = saved(tmp_path / "a.h5", rows)
+    with open_kspace(path) as source:
+        assert source.shape == SHAPE == read_header(path)
+        slices = [source.read_slice(z) for z in range(SHAPE[1])]
+    np.testing.assert_array_equal(np.concatenate(slices, axis=1), read_kspace(path))
+
+
+def test_what_goes_wrong_in_who_reads_is_not_taken_for_damage(tmp_path: Path, rows: np.ndarray) -> None:
+    with pytest.raises(OSError, match="full"), open_kspace(saved(tmp_path / "a.h5", rows)):
+        raise OSError("the disk is full")
 
 
 def partial(rows: np.ndarray) -> None:
