@@ -2,10 +2,13 @@
 
 python benchmarks/ablations.py texts --acdc ACDC/training --out DIR
 python benchmarks/ablations.py frames --animal PIG_CINE/short_axis --out DIR
+python benchmarks/ablations.py frames --animal PIG_CINE/short_axis --start-from SHIPPED.ckpt --steps 1000 --out DIR
 
 ``texts``: CardioMM, +UT, +MT, CardioSM and the signs of the published normalisation, on ACDC's training patients and on
 phantoms without the vendor UIH (and so without 5 T), which is the new center of ``reconstruction_quality.py``.
-``frames``: one, three and five frames of a cine at once, on phantoms and an animal. Same steps, seed and draws for all;
+``frames``: one, three and five frames of a cine at once, on phantoms and an animal; with ``--start-from`` in the shipped size,
+all from the same trained network of single frames, which the one-frame network is trained further alike. Same steps, seed
+and draws for all;
 measure the results with ``reconstruction_quality.py --weights NAME=DIR/NAME/cardiomm.ckpt ...``.
 """
 
@@ -49,6 +52,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--acdc", type=Path)
     parser.add_argument("--animal", type=Path, help="folder of DICOM files of one cine stack")
+    parser.add_argument("--start-from", type=Path, help="trained network of single frames, of the shipped size")
+    parser.add_argument("--learning-rate", type=float, default=TrainingOptions.learning_rate)
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", help="names to train; default all")
@@ -59,13 +64,19 @@ def main() -> None:
     with Progress() as bars:
         for name in given.only or sizes:
             bar = bars.add_task(name, total=given.steps)
-            options = TrainingOptions(steps=given.steps, seed=SEED, sampling=SAMPLING, size=sizes[name])
+            size, sampling = sizes[name], SAMPLING
+            if given.start_from:
+                size, sampling = replace(size, n_cascades=SMALL.n_cascades), Sampling()
+            options = TrainingOptions(
+                steps=given.steps, learning_rate=given.learning_rate, seed=SEED, sampling=sampling, size=size
+            )
             train_cardiomm(
                 SimulatedData(images),
                 monitor=None,
                 options=options,
                 folder=given.out / name,
                 notes={"benchmark": f"ablations.py {given.question}", "name": name},
+                start_from=given.start_from,
                 progress=lambda at, bar=bar: bars.update(bar, completed=at.step, description=f"loss {at.loss:.3f}"),
             )
 

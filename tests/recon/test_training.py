@@ -13,6 +13,7 @@ from skimage.metrics import structural_similarity
 from recon import training
 from recon.cardiomm.checkpoint import load_cardiomm, read_checkpoint
 from recon.cardiomm.network import CardioMM
+from recon.cardiomm.widening import widened
 from recon.fourier import fft2c, ifft2c, readout_window
 from recon.training import TrainingOptions, loss_of, next_batch, read_state, ssim, train_cardiomm
 from recon.training_data import Batch, SimulatedData, simulate
@@ -165,6 +166,10 @@ def test_a_training_can_start_from_a_checkpoint(
     second = train(images, still, tmp_path / "second", start_from=tmp_path / "first" / "cardiomm.ckpt")
     for name, value in first["network"].items():
         np.testing.assert_allclose(second["network"][name], value, rtol=1e-3, atol=1e-6, err_msg=name)
+    stacks = replace(still, size=replace(options.size, n_adjacent=3, stacked="frames"))
+    third = train(images, stacks, tmp_path / "third", start_from=tmp_path / "first" / "cardiomm.ckpt")
+    for name, value in widened(first["network"], n_adjacent=3).items():
+        np.testing.assert_allclose(third["network"][name], value, rtol=1e-3, atol=1e-6, err_msg=name)
     other = replace(options, size=replace(options.size, n_cascades=2))
     with pytest.raises(ValueError, match="expected a network of size"):
         train(images, other, tmp_path / "other", start_from=tmp_path / "first" / "cardiomm.ckpt")
