@@ -5,27 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from cohort.records import ConfigProblem
 from flows.terminal import SOME_FAILED, bars, console, counted
-
-CATALOGUE_COLUMNS = (
-    "center",
-    "vendor",
-    "field_t",
-    "scanner",
-    "patient",
-    "modality",
-    "view",
-    "disease",
-    "shape",
-    "status",
-    "reason",
-)
-
-MOST_LISTED = 500
 
 app = typer.Typer()
 
@@ -89,7 +71,9 @@ def phenotype(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 for as many as there are cores.")] = 0,
     study: Annotated[str | None, typer.Option(help="Name of the study in the table; default: the folder's.")] = None,
     center: Annotated[str, typer.Option(help="Name of the center in the table.")] = "local",
-    config: Annotated[Path | None, typer.Option(help="TOML: its [phenotypes] and [segmentation] hold.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file; its sections phenotypes and segmentation hold.")
+    ] = None,
     slice_order: Annotated[str, typer.Option(help="By place: anatomy, base_first or apex_first.")] = "anatomy",
 ) -> None:
     """Label and measure images that are already reconstructed: short-axis cine and mapping series.
@@ -136,26 +120,18 @@ def catalogue(
     root: Annotated[Path, typer.Argument(help="Cohort folder in the CMRxRecon / MMCMR layout.")],
     csv: Annotated[Path | None, typer.Option(help="Also write the table to this file.")] = None,
 ) -> None:
-    """List the scans of a cohort, and what is wrong with those that cannot be used."""
-    import pandas as pd
-
+    """List the scans of a cohort, and what is wrong with those that cannot be used; exit status 3 where there are such."""
     from cohort.atomic import write_text
     from cohort.catalogue import scan_tree
     from flows.config import catalogue_index
     from flows.running import n_cores
+    from flows.terminal_tables import print_catalogue
 
     table = scan_tree(root, index=catalogue_index(root), processes=n_cores())
     if csv:
         write_text(csv, table.to_csv(index=False, lineterminator="\n"))
-    bad = table["status"] != "ok"
-    # of a large cohort the bad ones, which somebody must see to, before the good ones
-    listed = table if len(table) <= MOST_LISTED else pd.concat([table[bad], table[~bad]]).head(MOST_LISTED)
-    more = "" if len(listed) == len(table) else f"{len(table) - len(listed)} more; --csv FILE has all of them"
-    shown = Table(*CATALOGUE_COLUMNS, title=f"{len(table)} scans in {root}, {bad.sum()} of them bad", caption=more)
-    for row in listed.to_dict("records"):
-        shown.add_row(*(str(row[c] if row[c] is not None else "") for c in CATALOGUE_COLUMNS))
-    Console().print(shown)
-    if bad.any():
+    print_catalogue(table, root=str(root))
+    if (table["status"] != "ok").any():
         raise typer.Exit(SOME_FAILED)
 
 

@@ -1,10 +1,13 @@
-"""What does the terminal show of a result? Tables of series and of verdicts."""
+"""What does the terminal show of a result? Tables of scans, of series and of verdicts."""
 
 import sys
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cohort.phenotypes import VOCABULARY
@@ -12,6 +15,31 @@ from reports.document import in_order
 from reports.tables import arm_label, limits, number, phenotype_label
 
 MAIN_NUMBERS = ("lv_edv_ml", "lv_esv_ml", "lv_ef_percent", "lv_mass_g", "rv_ef_percent", "t1_ms", "t2_ms")
+# of a cohort of hundreds of thousands of scans nobody reads a table on a terminal
+MOST_LISTED = 500
+SCAN_COLUMNS = ("center", "patient", "scanner", "scan", "view", "disease", "shape", "status")
+
+
+def print_catalogue(table: pd.DataFrame, *, root: str) -> None:
+    """A line for every scan, and below in one line each the files that cannot be used, with the reason.
+
+    Of a large cohort the bad ones, which somebody must see to, go before the good ones.
+    """
+    bad = table["status"] != "ok"
+    listed = table if len(table) <= MOST_LISTED else pd.concat([table[bad], table[~bad]]).head(MOST_LISTED)
+    more = "" if len(listed) == len(table) else f"{len(table) - len(listed)} more; --csv FILE has all of them"
+    title = escape(f"{len(table)} scans in {root}, {bad.sum()} of them bad")
+    shown = Table(*SCAN_COLUMNS, title=title, caption=more, box=SIMPLE, pad_edge=False)
+    for row in listed.to_dict("records"):
+        field = f"{row['field_t']:g} T" if row["field_t"] > 0 else ""
+        scanner = " ".join(str(word) for word in (row["vendor"], row["scanner"], field) if word)
+        shape = "x".join(str(n) for n in row["shape"])
+        cells = [row["center"], row["patient"], scanner, row["stem"], row["view"], row["disease"], shape, row["status"]]
+        shown.add_row(*(escape(str(cell or "")) for cell in cells))
+    wide = Console() if sys.stdout.isatty() else Console(width=160)
+    wide.print(shown)
+    for row in listed[listed["status"] != "ok"].to_dict("records"):
+        wide.print(f"bad: {row['file']}: {row['reason']}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_series(summary: Any) -> None:

@@ -2,10 +2,12 @@
 
 import io
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from flows.terminal import MOST_FAILURES_NAMED, QUIET_S, PlainView, bars, counted, duration, failure_line
+from flows.terminal_tables import print_catalogue
 
 
 def plain() -> tuple[PlainView, list[str], list[float]]:
@@ -92,3 +94,21 @@ def test_on_a_terminal_every_stage_has_its_bar_with_its_failures() -> None:
     assert "1 failed" in last
     assert "measure: C1 P2 T1map failed: no myocardium" in text
     assert "C1 P3 cine" in last
+
+
+def test_a_list_of_scans_in_a_log_is_whole_and_ends_with_what_is_bad(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # as without a terminal
+    row = {"center": "Center001", "patient": "P001", "vendor": "Siemens", "scanner": "Freemax", "field_t": 0.55}
+    row |= {"view": "short-axis", "disease": "hypertrophic", "reason": ""}
+    good = row | {"stem": "cine_sax", "shape": (10, 6, 10, 120, 256), "status": "ok", "file": "a/cine_sax.mat"}
+    reason = "T2map_info.csv: states FOVx in cm; expected mm [and not anything else that would take a line or two]"
+    bad = row | {"stem": "T2map", "shape": (), "status": "bad", "file": "a/T2map.mat", "reason": reason}
+    print_catalogue(pd.DataFrame([good, bad]), root="some [root]")
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 scans in some [root], 1 of them bad" in lines[0]
+    (listed,) = [line for line in lines if "cine_sax" in line]
+    assert "Siemens Freemax 0.55 T" in listed
+    assert "10x6x10x120x256" in listed
+    assert lines[-1] == f"bad: a/T2map.mat: {reason}"
