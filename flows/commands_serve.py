@@ -24,7 +24,10 @@ def serve(
     port: Annotated[int, typer.Option(help="Of Prefect's page.")] = 4200,
     run_now: Annotated[bool, typer.Option("--run-now", help="Begin a run at once, too.")] = False,
     notify: Annotated[
-        str, typer.Option(help="TYPE/NAME of the Prefect notification block that is told of worse verdicts.")
+        str,
+        typer.Option(
+            help="TYPE/NAME of the Prefect notification block that is told of worse verdicts and broken runs."
+        ),
     ] = "",
     report_url: Annotated[
         str, typer.Option(help="Address at which the study's output folder is served, for links to reports.")

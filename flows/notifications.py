@@ -28,6 +28,9 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.exceptions import ObjectNotFound
 
 EVENT = "cardioval.verdict.worsened"
+FLOW = "cardioval-validation"
+#: Prefect's own events: a run that broke, whose process is gone, that nobody begins, or that was turned away or canceled
+NOT_WELL = frozenset(f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut", "Late", "Cancelled"))
 FULLY_SAMPLED = "fully_sampled"
 WORSE = "worse"
 # of a notification; the event and the page have all
@@ -60,12 +63,13 @@ def worse_verdicts(summary: RunSummary, *, before: Path | None, warn: Warn) -> l
     ]
 
 
-def publish(summary: RunSummary, worse: Sequence[str], *, report_url: str, warn: Warn) -> None:
+def publish(summary: RunSummary, worse: Sequence[str], *, before: Path | None, report_url: str, warn: Warn) -> None:
     """Put the verdicts and the link to the report on Prefect's page, under keys of the study."""
     name, link = summary.results["study"]["name"], report_link(summary.folder, report_url)
     words = [f"**{name}**", f"`{summary.folder}`"]
-    words += [f"{summary.n_failed} failures are listed in failures.csv."] if summary.n_failed else []
-    words += [f"- {line}" for line in worse] or ["No verdict is worse than in the run before."]
+    words += [f"Failures, listed in failures.csv: {summary.n_failed}."] if summary.n_failed else []
+    nothing = "No verdict is worse than in the run before." if before else "No run before it to compare with."
+    words += [f"- {line}" for line in worse] or [nothing]
     try:
         create_table_artifact(
             table=verdict_rows(summary.results), key=f"verdicts-{key_of(name)}", description="\n\n".join(words)
@@ -137,31 +141,60 @@ def resource_id(study: str) -> str:
 # ---- automation -------------------------------------------------------------------------------------------------------
 
 
-def automation(study: str, *, block_id: UUID) -> AutomationCore:
-    """Send a notification when a verdict of a study became worse; who gets it, and how, is in the block."""
-    return AutomationCore(
-        name=f"CardioVal: worse verdict in {study}",
-        description="Made by cardioval serve --notify.",
-        enabled=True,
-        trigger=EventTrigger(
-            expect={EVENT},
-            match={"prefect.resource.id": resource_id(study)},
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
+def automations(study: str, *, block_id: UUID) -> tuple[AutomationCore, AutomationCore]:
+    """Send a notification when a verdict of a study became worse, and when a run of it did not end well.
+
+    Who gets it, and how, is in the block. The second says which run, and not why: the reason stands on Prefect's page.
+    """
+    return (
+        AutomationCore(
+            name=f"CardioVal: worse verdict in {study}",
+            description="Made by cardioval serve --notify.",
+            enabled=True,
+            trigger=_at_once({EVENT}, match={"prefect.resource.id": resource_id(study)}),
+            actions=[
+                _send(
+                    block_id,
+                    subject="CardioVal: {{ event.payload['n_worse'] }} worse verdict"
+                    "{{ '' if event.payload['n_worse'] == 1 else 's' }} in {{ event.payload['study'] }}",
+                    body="{{ event.payload['text'] }}",
+                )
+            ],
         ),
-        actions=[
-            SendNotification(
-                block_document_id=block_id,
-                subject="CardioVal: {{ event.payload['n_worse'] }} worse verdicts in {{ event.payload['study'] }}",
-                body="{{ event.payload['text'] }}",
-            )
-        ],
+        AutomationCore(
+            name=f"CardioVal: run not well of {study}",
+            description="Made by cardioval serve --notify.",
+            enabled=True,
+            trigger=_at_once(
+                set(NOT_WELL),
+                match={"prefect.resource.id": "prefect.flow-run.*"},
+                match_related=[
+                    {"prefect.resource.role": "flow", "prefect.resource.name": FLOW},
+                    {"prefect.resource.role": "tag", "prefect.resource.id": f"prefect.tag.{key_of(study)}"},
+                ],
+            ),
+            actions=[
+                _send(
+                    block_id,
+                    subject="CardioVal: a run of {{ deployment.name }} is {{ flow_run.state.name }}",
+                    body="{{ flow_run.name }} is {{ flow_run.state.name }}; why stands at {{ flow_run|ui_url }}. "
+                    "`cardioval doctor` looks for the cause; the next run goes on with what is there.",
+                )
+            ],
+        ),
     )
 
 
-def notify_through(block: str, *, study: str) -> str:
-    """Make or renew a study's automation with a notification block; returns the automation's name.
+def _at_once(expect: set[str], **match: Any) -> EventTrigger:
+    return EventTrigger(expect=expect, posture=Posture.Reactive, threshold=1, within=timedelta(0), **match)
+
+
+def _send(block_id: UUID, *, subject: str, body: str) -> SendNotification:
+    return SendNotification(block_document_id=block_id, subject=subject, body=body)
+
+
+def notify_through(block: str, *, study: str) -> list[str]:
+    """Make or renew a study's automations with a notification block; returns their names.
 
     Parameters
     ----------
@@ -185,13 +218,14 @@ def notify_through(block: str, *, study: str) -> str:
             raise ConfigProblem(
                 f"--notify: Prefect has no block {block}; make it on its page under Blocks first"
             ) from error
-        wanted = automation(study, block_id=found.id)
-        known = client.read_automations_by_name(wanted.name)
-        if known:
-            client.update_automation(known[0].id, wanted)
-        else:
-            client.create_automation(wanted)
-    return wanted.name
+        wanted = automations(study, block_id=found.id)
+        for one in wanted:
+            known = client.read_automations_by_name(one.name)
+            if known:
+                client.update_automation(known[0].id, one)
+            else:
+                client.create_automation(one)
+    return [one.name for one in wanted]
 
 
 def _measured(row: Mapping[str, Any], what: str) -> str:

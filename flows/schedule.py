@@ -24,7 +24,9 @@ from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
 from prefect.states import Completed, State
 
-from flows.notifications import announce, publish, worse_verdicts
+from flows.notifications import FLOW, announce, publish, worse_verdicts
+from flows.run_log import OnFailure
+from flows.terminal import failure_line
 from flows.validate import Advance, RunSummary, validate
 
 GPU_LIMIT = "cardioval-gpu"
@@ -75,7 +77,7 @@ class How(BaseModel):
     )
 
 
-@flow(name="cardioval-validation", persist_result=False, log_prints=False)
+@flow(name=FLOW, persist_result=False, log_prints=False)
 def nightly(
     config: Annotated[str, Field(min_length=1)],
     part: Part = Part(),  # noqa: B008 - frozen
@@ -94,8 +96,8 @@ def nightly(
     logger = get_run_logger()
     summary, folder, worse = scheduled_run(Path(config), part=part, how=how, say=logger.info, warn=logger.warning)
     words = [f"{summary.results['cohort']['n_patients']} patients in {folder.path}"]
-    words += [f"{summary.n_failed} failures"] if summary.n_failed else []
-    words += [f"{len(worse)} verdicts worse than in the run before"] if worse else []
+    words += [many(summary.n_failed, "failure")] if summary.n_failed else []
+    words += [f"{many(len(worse), 'verdict')} worse than in the run before"] if worse else []
     return Completed(message=", ".join(words))
 
 
@@ -137,11 +139,13 @@ def scheduled_run(
         say(f"{'goes on' if folder.attempts > 1 else 'begins'} in {folder.path} (attempt {folder.attempts})")
         before = last_ended(folder)
         with gpu_turn(study, limit=how.gpu_limit):
-            summary = validate(replace(study, out=folder.path), resume=True, advance=in_tenths(say))
+            summary = validate(
+                replace(study, out=folder.path), resume=True, advance=in_tenths(say), on_failure=first_few(warn)
+            )
         worse = worse_verdicts(summary, before=before.path if before else None, warn=warn)
         for line in worse:
             warn(line)
-        publish(summary, worse, report_url=how.report_url, warn=warn)
+        publish(summary, worse, before=before.path if before else None, report_url=how.report_url, warn=warn)
         announce(summary, worse, report_url=how.report_url, warn=warn)
         # last: who is interrupted before goes on here, and tells twice rather than never
         return summary, ended(folder, now=now()), worse
@@ -196,3 +200,20 @@ def in_tenths(say: Any) -> Advance:
             say(f"{stage}: {done} of {total} scans")
 
     return advance
+
+
+def first_few(warn: Any) -> OnFailure:
+    """Failed scans as lines of a log, named while they are few."""
+    counts: dict[str, int] = {}
+
+    def failed(stage: str, scan: str, reason: str) -> None:
+        count = counts[stage] = counts.get(stage, 0) + 1
+        if line := failure_line(stage, scan, reason, count):
+            warn(line)
+
+    return failed
+
+
+def many(n: int, what: str) -> str:
+    """A number of things."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -42,7 +42,8 @@ class ServeOptions:
     run_now
         Begin a run at once, too.
     notify
-        TYPE/NAME of the notification block that is told of worse verdicts; nobody if empty.
+        TYPE/NAME of the notification block that is told of worse verdicts and of runs that did not end well; nobody if
+        empty.
     report_url
         See `flows.schedule.How`.
     """
@@ -82,7 +83,8 @@ def serve(path: Path, options: ServeOptions, *, say: Say) -> None:
         if api.process is not None and not is_loopback(options.host):
             say(f"Prefect's server listens on {options.host}: whoever reaches it can start runs and read results")
         if options.notify:
-            say(f"automation: {notify_through(options.notify, study=config.name)}")
+            for name in notify_through(options.notify, study=config.name):
+                say(f"automation: {name}")
         ensure_gpu_limit()
         say(f"page: {api.page}; runs go to {config.out}")
         say(f"next run: {coming[0]:%Y-%m-%d %H:%M %Z}" if coming else "runs begin by hand")

@@ -5,10 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,7 @@ from flows.config import Running, ValidationConfig
 from flows.history import Recorded
 from flows.history_drift import Finding
 from flows.margins import Margin, Margins
-from flows.notifications import EVENT, announce, automation, key_of, notify_through, report_link, worse_verdicts
+from flows.notifications import EVENT, announce, automations, key_of, notify_through, report_link, worse_verdicts
 from flows.prefect_server import _schedules, is_loopback, prefect_api
 from flows.run_folders import folders, only_run
 from flows.schedule import How, Mask, Part, gpu_turn, in_tenths, nightly, requested
@@ -73,18 +76,20 @@ Stand = Callable[..., list[ValidationConfig]]
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Stand:
     """Put something in the place of the validation; returns what it was asked for."""
 
-    def place(*, bias: float = 0.0, problem: Exception | None = None) -> list[ValidationConfig]:
+    def place(*, bias: float = 0.0, problem: Exception | None = None, n_failed: int = 0) -> list[ValidationConfig]:
         asked: list[ValidationConfig] = []
 
-        def validate(config: ValidationConfig, *, resume: bool, advance: Any) -> RunSummary:
+        def validate(config: ValidationConfig, *, resume: bool, advance: Any, on_failure: Any) -> RunSummary:
             assert resume, "the record in the folder is there before"
             asked.append(config)
             advance("reconstruct", 1, 1, "scan")
+            for number in range(n_failed):
+                on_failure("segment", f"scan {number}", "no heart")
             if problem:
                 raise problem
             made = results(config.name, bias=bias)
             (config.out / "results.json").write_text(json.dumps(made))
-            return RunSummary(config.out, made, n_failed=0)
+            return RunSummary(config.out, made, n_failed=n_failed)
 
         monkeypatch.setattr(schedule, "validate", validate)
         return asked
@@ -259,6 +264,19 @@ def test_a_run_that_fails_is_gone_on_with_and_the_next_is_new(written: Path, sta
 
 
 @pytest.mark.usefixtures("prefect_server")
+def test_failed_scans_are_named_while_they_are_few(written: Path, stand_in: Stand) -> None:
+    stand_in(n_failed=25)
+    warned: list[str] = []
+    schedule.scheduled_run(written, part=Part(), how=How(), warn=warned.append)
+    assert warned[0] == "segment: scan 0 failed: no heart"
+    assert [line for line in warned if line.startswith("segment")][-1] == "segment: more failures are only counted"
+    stand_in(n_failed=1)
+    state = nightly(str(written), return_state=True)  # type: ignore[call-overload]
+    assert ", 1 failure" in state.message
+    assert "failures" not in state.message
+
+
+@pytest.mark.usefixtures("prefect_server")
 def test_a_second_run_at_the_same_time_fails_in_one_line(written: Path, stand_in: Stand) -> None:
     asked = stand_in()
     with only_run(written.parent / "runs", study="Night Study"):
@@ -284,9 +302,11 @@ def test_a_worse_verdict_is_on_the_page_and_told_of_once(
     stand_in()
     nightly(str(written), how=how)
     assert told == []
+    first = {a.key: a for a in client.read_latest_artifacts()}["verdicts-night-study"].description
+    assert str(first).endswith("No run before it to compare with.")
     stand_in(bias=6.0)
     state = nightly(str(written), how=how, return_state=True)  # type: ignore[call-overload]
-    assert "1 verdicts worse than in the run before" in state.message
+    assert "1 verdict worse than in the run before" in state.message
     (event,) = told
     assert event["event"] == EVENT == "cardioval.verdict.worsened"
     assert event["resource"]["prefect.resource.id"] == "cardioval.study.night-study"
@@ -353,14 +373,70 @@ def test_an_automation_is_made_once_and_holds_no_secret(client: "SyncPrefectClie
         notify_through("ward", study="S")
     block = CustomWebhookNotificationBlock(name="ward", url="https://ward/hook?token=hidden", method="POST")
     identity = block.save("ward")
-    names = {notify_through("custom-webhook/ward", study="S") for _ in range(2)}
-    (name,) = names
+    names = {tuple(notify_through("custom-webhook/ward", study="S")) for _ in range(2)}
+    ((name, broken),) = names
     (kept,) = client.read_automations_by_name(name)
-    wanted = automation("S", block_id=identity)
-    assert kept.actions == wanted.actions
+    wanted = automations("S", block_id=identity)
+    assert kept.actions == wanted[0].actions
     assert kept.trigger.expect == {EVENT}  # type: ignore[union-attr]
     assert kept.trigger.match.model_dump() == {"prefect.resource.id": "cardioval.study.s"}  # type: ignore[union-attr]
-    assert "hidden" not in kept.model_dump_json()
+    (other,) = client.read_automations_by_name(broken)
+    assert other.trigger.expect >= {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}  # type: ignore[union-attr]
+    assert "hidden" not in kept.model_dump_json() + other.model_dump_json()
+
+
+def test_a_run_that_does_not_end_well_is_told_of(written: Path, client: "SyncPrefectClient") -> None:
+    """Prefect's server itself, to a web server of ours: a broken run of this study, and of no other."""
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.states import Crashed, Failed
+
+    config = ValidationConfig(name="Broken Night", cohort=written.parent, out=written.parent / "runs")
+    with listening() as (address, heard):
+        CustomWebhookNotificationBlock(
+            name="nurse", url=address, method="POST", json_data={"subject": "{{subject}}", "body": "{{body}}"}
+        ).save("nurse")
+        notify_through("custom-webhook/nurse", study=config.name)
+        other = replace(config, name="Other")
+        runs = [
+            client.create_flow_run_from_deployment(deployment_of(written, one, ServeOptions(cron=NEVER)).apply())
+            for one in (other, config, config)
+        ]
+        for run, state in zip(runs, (Failed(), Failed(message="P0 of the cohort"), Crashed()), strict=True):
+            client.set_flow_run_state(run.id, state, force=True)
+        for _ in range(300):
+            if len(heard) == 2:
+                break
+            time.sleep(0.1)
+    assert sorted(told["subject"] for told in heard) == [
+        "CardioVal: a run of broken-night is Crashed",
+        "CardioVal: a run of broken-night is Failed",
+    ]
+    assert runs[1].name in "".join(told["body"] for told in heard)
+    assert "P0" not in str(heard), "why stands on the page only"
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A web server on loopback, and what was posted to it."""
+    heard: list[dict[str, str]] = []
+
+    class Ward(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ward) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/", heard
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 # ---- the machine ------------------------------------------------------------------------------------------------------
