@@ -177,8 +177,9 @@ def automations(study: str, *, block_id: UUID) -> tuple[AutomationCore, Automati
                 _send(
                     block_id,
                     subject="CardioVal: a run of {{ deployment.name }} is {{ flow_run.state.name }}",
-                    body="{{ flow_run.name }} is {{ flow_run.state.name }}; why stands at {{ flow_run|ui_url }}. "
-                    "`cardioval doctor` looks for the cause; the next run goes on with what is there.",
+                    body="{{ flow_run.name }} is {{ flow_run.state.name }}; why stands at "
+                    "{{ (flow_run|ui_url) or 'Prefect\\'s page' }}. `cardioval doctor` looks for the cause; the next run "
+                    "goes on with what is there.",
                 )
             ],
         ),

@@ -121,6 +121,7 @@ def _settings(host: str, port: int, page: str) -> dict[str, str]:
     here = page if host not in EVERYWHERE else f"http://{socket.getfqdn()}:{port}"
     return {
         "PREFECT_UI_API_URL": f"{here}/api",
+        "PREFECT_UI_URL": here,  # of links in notifications
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": here,
         "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",

@@ -111,6 +111,10 @@ class Outcome(Protocol[Result]):
     def outcome(self) -> Result | None:
         """Nothing before the end of the flow."""
 
+    @property
+    def problem(self) -> Exception | None:
+        """What ended the flow; nothing where that was not the flow itself."""
+
 
 def through_prefect(run: Callable[[], Result], work: Outcome[Result]) -> Result:
     """Call a flow, and keep what it came to also if Prefect's server has gone.
@@ -120,12 +124,13 @@ def through_prefect(run: Callable[[], Result], work: Outcome[Result]) -> Result:
     run
         Calls the flow.
     work
-        Where the flow itself leaves its result.
-
+        Where the flow itself leaves its result, or its error: Prefect would keep that as a pickle, outside the run.
     """
     try:
         return run()
     except Exception as problem:
+        if work.problem is not None:
+            raise work.problem from None
         if isinstance(problem, CardioValError):
             raise
         if work.outcome is not None:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cohort.records import CardioValError
 from flows.config import ValidationConfig, load_config, prepare_environment
 from flows.run_folders import RunFolder, ended, last_ended, next_folder, only_run
 from recon.inference import Method, pick_device
@@ -22,10 +23,11 @@ prepare_environment()
 from prefect import flow
 from prefect.concurrency.sync import concurrency
 from prefect.logging import get_run_logger
-from prefect.states import Completed, State
+from prefect.states import Completed, Failed, State
 
 from flows.notifications import FLOW, announce, publish, worse_verdicts
 from flows.run_log import OnFailure
+from flows.run_server import one_line
 from flows.terminal import failure_line
 from flows.validate import Advance, RunSummary, validate
 
@@ -94,7 +96,13 @@ def nightly(
     """
     # Prefect takes the texts of its form from "Args:", which is why this is not numpy's style
     logger = get_run_logger()
-    summary, folder, worse = scheduled_run(Path(config), part=part, how=how, say=logger.info, warn=logger.warning)
+    try:
+        summary, folder, worse = scheduled_run(Path(config), part=part, how=how, say=logger.info, warn=logger.warning)
+    except Exception as problem:
+        # ours say in a line what is wrong and what to do. Raised, Prefect would write them to its storage as a pickle
+        if not isinstance(problem, CardioValError):
+            logger.exception("not an error that was foreseen")
+        return Failed(message=str(problem) if isinstance(problem, CardioValError) else one_line(problem))
     words = [f"{summary.results['cohort']['n_patients']} patients in {folder.path}"]
     words += [many(summary.n_failed, "failure")] if summary.n_failed else []
     words += [f"{many(len(worse), 'verdict')} worse than in the run before"] if worse else []

@@ -48,6 +48,7 @@ from recon.inference import network_of, pick_device
 prepare_environment()
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Failed
 
 MAPPING = tuple(MAP_NAME)
 SHORT_AXIS = "short-axis"
@@ -276,13 +277,14 @@ class Work:
     thousands of scans they would be gigabytes. Sent away, this is empty.
     """
 
-    __slots__ = ("advance", "config", "jobs", "log", "outcome", "threads")
+    __slots__ = ("advance", "config", "jobs", "log", "outcome", "problem", "threads")
 
     def __init__(self, jobs: list[ScanJob], config: ValidationConfig | None, threads: int, advance: Advance) -> None:
         self.jobs, self.config, self.threads, self.advance = jobs, config, threads, advance
         self.log: RunLog | None = None
         # what the flow came to: Prefect gives it back only if its server is still there
         self.outcome: tuple[list[Path], list[Failure]] | None = None
+        self.problem: Exception | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Work, ([], None, 0, print)
@@ -292,9 +294,18 @@ class Work:
 def validate_scans(study: str, n_scans: int, work: Work) -> tuple[list[Path], list[Failure]]:
     """Every scan through reconstruction, segmentation and measurement; what fails does not stop the others.
 
-    ``study`` and ``n_scans`` are what Prefect's page shows of the run.
+    ``study`` and ``n_scans`` are what Prefect's page shows of the run. An error is left in ``work`` and not raised: Prefect
+    would write it to its storage as a pickle, whatever is said about results.
     """
     del study
+    try:
+        return _validated(n_scans, work)
+    except Exception as problem:
+        work.problem = problem
+        return Failed(message=str(problem))  # type: ignore[return-value]  # who calls it finds the error in `work`
+
+
+def _validated(n_scans: int, work: Work) -> tuple[list[Path], list[Failure]]:
     config = work.config
     if config is None:
         raise ConfigProblem("the flow cannot be started on its own; use cardioval validate, or cardioval serve")

@@ -285,6 +285,23 @@ def test_no_source_runs_what_a_file_says() -> None:
                 assert given.keys() >= {"local_files_only"} or None in {k.arg for k in node.keywords}, where
 
 
+def test_prefect_is_told_to_keep_no_result() -> None:
+    """Its storage holds pickles, which are believed. That it keeps none of an error either is tried with the flows."""
+    from flows.validate import TASKS
+
+    made = 0
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            for one in getattr(node, "decorator_list", ()):
+                if isinstance(one, ast.Call) and name_of(one.func) == "flow":
+                    given = {k.arg: k.value for k in one.keywords if k.arg}
+                    assert isinstance(given.get("persist_result"), ast.Constant), place(path, one)
+                    assert given["persist_result"].value is False, place(path, one)  # type: ignore[attr-defined]
+                    made += 1
+    assert made >= 2
+    assert all(task.persist_result is False for task in TASKS.values())
+
+
 # --- pages -------------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import tomli_w
 
-from cohort.records import RunStopped
+from cohort.records import ConfigProblem, RunStopped
 from flows.run_server import of_server, through_prefect
 from flows.validate import validate
 from tests.flows.power import disk
@@ -127,13 +127,16 @@ def test_a_full_disk_stops_the_flow_in_one_line(tmp_path: Path, capfd: pytest.Ca
     def full() -> OSError:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with small_flow(prefect=True) as done:
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    with small_flow(prefect=True) as done, temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "storage"}):
         with disk(out, lasts=75, fails_with=full), pytest.raises(RunStopped, match=r"the disk is full.*--resume"):
             validate(small_config(cohort, out))
         assert len(done.manifests) == len(complete_manifests(out)) > 0
         assert not (out / "measurements.parquet").exists()
         said = capfd.readouterr().err
         assert "Traceback" not in said, said
+        assert not list((tmp_path / "storage").glob("*")), "Prefect keeps no pickle"
         assert validate(small_config(cohort, out), resume=True).exit_status == 0
         assert len(done.manifests) == len(set(done.manifests)) == len(complete_manifests(out)) == 6
 
@@ -141,6 +144,7 @@ def test_a_full_disk_stops_the_flow_in_one_line(tmp_path: Path, capfd: pytest.Ca
 @dataclass
 class Work:
     outcome: int | None
+    problem: Exception | None = None
 
 
 def fails() -> int:
@@ -152,6 +156,8 @@ def test_what_a_flow_came_to_outlives_the_server(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(RuntimeError, match="Failed to reach"):
         through_prefect(fails, Work(None))
+    with pytest.raises(ConfigProblem, match="what ended it"):
+        through_prefect(fails, Work(7, ConfigProblem("what ended it")))
 
 
 def test_errors_of_the_server_and_others() -> None:

@@ -245,8 +245,13 @@ def test_prefect_yaml_is_what_prefect_accepts() -> None:
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_fails_is_gone_on_with_and_the_next_is_new(written: Path, stand_in: Stand) -> None:
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    storage = written.parent / "storage"
     asked = stand_in(problem=RuntimeError("power loss"))
-    assert nightly(str(written), return_state=True).is_failed()  # type: ignore[call-overload]
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}):
+        assert nightly(str(written), return_state=True).is_failed()  # type: ignore[call-overload]
+    assert not list(storage.glob("*")), "Prefect keeps no pickle, of errors neither"
     (first,) = folders(written.parent / "runs")
     assert (asked[0].out, first.ended_utc, first.attempts) == (first.path, "", 1)
     asked = stand_in()
@@ -282,7 +287,7 @@ def test_a_second_run_at_the_same_time_fails_in_one_line(written: Path, stand_in
     with only_run(written.parent / "runs", study="Night Study"):
         state = nightly(str(written), return_state=True)  # type: ignore[call-overload]
     assert state.is_failed()
-    assert "another run of Night Study is going on" in state.message
+    assert state.message.startswith("another run of Night Study is going on")
     assert not asked
     assert folders(written.parent / "runs") == []
 
@@ -412,6 +417,7 @@ def test_a_run_that_does_not_end_well_is_told_of(written: Path, client: "SyncPre
         "CardioVal: a run of broken-night is Failed",
     ]
     assert runs[1].name in "".join(told["body"] for told in heard)
+    assert "stands at Prefect's page." in heard[0]["body"], "of a server that does not know its page's address"
     assert "P0" not in str(heard), "why stands on the page only"
 
 
