@@ -7,7 +7,7 @@ DIR gets the cohort (about 0.1 GB a patient; kept and used again): synthetic pat
 reconstruct them fully sampled, segment and measure them, and the values are compared with the truth in closed form. A second
 arm measures the true labels (the rasterized truth) instead of the network's, to tell what the measurement does wrong from
 what the segmentation does wrong; each with whole basal slices (the default) and with the base fitted to the beat
-(`lv_base = "fitted"`). Percent are of the true value.
+(`lv_base = "fitted"`, `rv_base = "fitted"`). Percent are of the true value.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from flows.config import REFERENCE, Phenotyping, Segmentation, ValidationConfig
 from flows.measure import TRUTH, measure_scan
 from flows.stages import ScanJob, reconstruct_scan, segment_scan
 from flows.validate import chosen_scans, job_of
+from phenotyping.basal_apical import LvBase
 from phenotyping.nnunet import model_identity
 from stats.bland_altman import bland_altman
 
@@ -100,12 +101,13 @@ def main() -> None:
         (cohort / "complete").touch()
     rows: list[dict[str, Any]] = []
     for arm in ARMS:
+        base: LvBase = "fitted" if "fitted" in arm else "slices"
         config = FullySampledOnly(
             name="proof",
             cohort=cohort,
             out=given.folder / "run",  # one for all arms: images are made once, labels and measurements anew
             segmentation=Segmentation(model_folder=str(given.model or "")),
-            phenotypes=Phenotyping(lv_base="fitted" if "fitted" in arm else "slices"),
+            phenotypes=Phenotyping(lv_base=base, rv_base=base),
         )
         table = chosen_scans(config)
         for row in track(list(table.to_dict("records")), description=arm):

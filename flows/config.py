@@ -13,7 +13,7 @@ from cohort.records import ConfigProblem, MissingFile
 from flows.analysis_options import Statistics
 from flows.running import Running
 from flows.secrets_guard import refuse_secrets
-from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvSlices
+from phenotyping.basal_apical import LvBase, LvSlices, Papillary, RvBase, RvSlices
 from phenotyping.body_size import Formula
 from phenotyping.cycle import Gating
 from phenotyping.nnunet_labels import LabelMap
@@ -119,7 +119,7 @@ class Phenotyping:
 
     Attributes
     ----------
-    lv_slices, rv_slices, papillary, lv_base
+    lv_slices, rv_slices, papillary, lv_base, rv_base
         As in ``phenotyping.basal_apical.CountingRules``.
     rv_phases
         ``lv``, or ``own`` for the right ventricle's own end-diastole and end-systole.
@@ -137,6 +137,7 @@ class Phenotyping:
     rv_slices: RvSlices = "as_segmented"
     papillary: Papillary = "as_segmented"
     lv_base: LvBase = "slices"
+    rv_base: RvBase = "slices"
     rv_phases: RvPhases = "lv"
     gating: Gating = "auto"
     body_surface: Formula = "mosteller"
@@ -149,6 +150,7 @@ class Phenotyping:
             ("rv_slices", RvSlices),
             ("papillary", Papillary),
             ("lv_base", LvBase),
+            ("rv_base", RvBase),
             ("rv_phases", RvPhases),
             ("gating", Gating),
             ("body_surface", Formula),

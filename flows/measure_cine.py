@@ -108,6 +108,7 @@ def measure_cine(
             rv_slices=options.rv_slices,
             papillary=options.papillary,
             lv_base=options.lv_base,
+            rv_base=options.rv_base,
             slice_order=recon.get("slice_order", "anatomy"),
         ),
         rv_phases=options.rv_phases,

@@ -221,7 +221,7 @@ def conventions_note(config: ValidationConfig) -> str:
         "fitted": "the most basal slice counts by its part below the base, fitted to the course of the beat",
     }
     return (
-        f"Volumes: {words[chosen.lv_slices]}; {base[chosen.lv_base]}; right ventricle by the rule {chosen.rv_slices}; papillary muscles "
+        f"Volumes: {words[chosen.lv_slices]}; {base[chosen.lv_base]}; right ventricle by the rule {chosen.rv_slices}, {base[chosen.rv_base]}; papillary muscles "
         f"{chosen.papillary}; phases of the right ventricle: {chosen.rv_phases}; gating {chosen.gating}."
     )
 

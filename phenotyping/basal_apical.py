@@ -23,6 +23,7 @@ LvSlices = Literal["half_ring", "as_segmented"]
 RvSlices = Literal["as_segmented", "with_lv"]
 Papillary = Literal["as_segmented", "holes_filled", "convex_hull"]
 LvBase = Literal["slices", "fitted"]
+RvBase = Literal["slices", "fitted"]
 
 #: share of the cavity's border that must lie on myocardium ("50 % or more", see above)
 MINIMUM_RING: Final = 0.5
@@ -47,9 +48,9 @@ class CountingRules:
     slice_order
         ``base_first``, ``apex_first``, or ``anatomy`` to find the base in the labels; only ``with_lv`` and ``fitted``
         need it.
-    lv_base
+    lv_base, rv_base
         ``slices``: a slice counts whole or not at all, the usual disc summation. ``fitted``: the most basal slice counts
-        by the part that lies below the base, which the course of the beat tells (`base_plane`).
+        by the part that lies below the ventricle's base, which the course of the beat tells (`base_plane`).
 
     Raises
     ------
@@ -62,6 +63,7 @@ class CountingRules:
     papillary: Papillary = "as_segmented"
     slice_order: SliceOrder = "anatomy"
     lv_base: LvBase = "slices"
+    rv_base: RvBase = "slices"
 
     def __post_init__(self) -> None:
         known = {
@@ -70,6 +72,7 @@ class CountingRules:
             "papillary": Papillary,
             "slice_order": SliceOrder,
             "lv_base": LvBase,
+            "rv_base": RvBase,
         }
         for name, words in known.items():
             if getattr(self, name) not in get_args(words):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cohort.records import ConfigProblem, MeasurementFailed
 from phenotyping.basal_apical import CountedLabels, CountingRules, counted_labels
-from phenotyping.base_plane import emptying_of, fit_base_plane, volume_below
+from phenotyping.base_plane import emptying_of, fit_base_plane, ventricle_slices, volume_below, volume_with_outflow
 from phenotyping.cycle import Cycle, Gating, find_cycle
 from phenotyping.labels import LV, MYOCARDIUM, RV, Labels, check_label_order
 from phenotyping.phases import Phases, find_phases
@@ -113,13 +113,19 @@ def measure_volumes(
     check_label_order(labels)
     counted = counted_labels(labels, rules)
     lv, myocardium, rv = (_curve_ml(counted.labels, tissue, voxel_ml) for tissue in (LV, MYOCARDIUM, RV))
-    base_notes: tuple[str, ...] = ()
+    base_notes: list[str] = []
     if rules.lv_base == "fitted":
         try:
-            lv, myocardium = _below_base(counted, spacing_mm)
+            lv, myocardium = _left_below_base(counted, spacing_mm)
         except MeasurementFailed as problem:
             rules = replace(rules, lv_base="slices")
-            base_notes = (f"basal slices count whole: {problem}",)
+            base_notes.append(f"basal slices count whole: {problem}")
+    if rules.rv_base == "fitted":
+        try:
+            rv = _right_below_base(counted, spacing_mm)
+        except MeasurementFailed as problem:
+            rules = replace(rules, rv_base="slices")
+            base_notes.append(f"right ventricle: basal slices count whole: {problem}")
     cycle = find_cycle(lv, frame_time_s=frame_time_s, heart_rate_bpm=heart_rate_bpm, gating=gating)
     phases = find_phases(lv, periodic=cycle.covered)
     ed, es = phases.ed_frame, phases.es_frame
@@ -181,18 +187,12 @@ def _curve_ml(labels: Labels, tissue: int, voxel_ml: float) -> NDArray[np.float6
     return np.count_nonzero(labels == tissue, axis=(1, 2, 3)) * voxel_ml
 
 
-def _below_base(
+def _left_below_base(
     counted: CountedLabels, spacing_mm: tuple[float, float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Volumes of cavity and myocardium in mL under the base that the beat tells."""
-    if counted.base_is_low is None:
-        raise MeasurementFailed("the anatomy does not tell where the base is")
-    pitch_mm, pixel_mm2 = spacing_mm[0], spacing_mm[1] * spacing_mm[2]
-    base_first = slice(None, None, 1 if counted.base_is_low else -1)
-    cavity, muscle = (
-        np.count_nonzero(counted.labels == tissue, axis=(2, 3))[:, base_first] * pixel_mm2 / 1000
-        for tissue in (LV, MYOCARDIUM)
-    )
+    pitch_mm = spacing_mm[0]
+    cavity, muscle = (_areas_base_first(counted, tissue, spacing_mm) for tissue in (LV, MYOCARDIUM))
     ventricle = cavity > 0
     plane = fit_base_plane(ventricle, emptying_of(cavity, ventricle), pitch_mm=pitch_mm)
     # muscle of slices without cavity, the tip of the apex above all, counts as it is
@@ -200,6 +200,24 @@ def _below_base(
     return volume_below(cavity, ventricle, plane, pitch_mm=pitch_mm), apex + volume_below(
         muscle, ventricle, plane, pitch_mm=pitch_mm
     )
+
+
+def _right_below_base(counted: CountedLabels, spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Volume of the right ventricle in mL under its own base; when in the beat, the left one's inner slices tell."""
+    left, right = (_areas_base_first(counted, tissue, spacing_mm) for tissue in (LV, RV))
+    body = ventricle_slices(right)
+    plane = fit_base_plane(body, emptying_of(left, left > 0), pitch_mm=spacing_mm[0])
+    return volume_with_outflow(right, body, plane, pitch_mm=spacing_mm[0])
+
+
+def _areas_base_first(
+    counted: CountedLabels, tissue: int, spacing_mm: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Area of a tissue by frame and slice, base first, in mL per mm of height."""
+    if counted.base_is_low is None:
+        raise MeasurementFailed("the anatomy does not tell where the base is")
+    areas = np.count_nonzero(counted.labels == tissue, axis=(2, 3)) * (spacing_mm[1] * spacing_mm[2] / 1000)
+    return np.asarray(areas if counted.base_is_low else areas[:, ::-1])
 
 
 def _pump(
