@@ -7,11 +7,12 @@ from typing import Any, get_args
 
 from flows.doctor_findings import Check, Finding, Patient, Status, finding, problem
 from flows.doctor_machine import MACHINE
+from flows.doctor_schedule import SCHEDULE
 from flows.doctor_software import SOFTWARE
 
 __all__ = ["Diagnosis", "Finding", "Patient", "examine"]
 
-CHECKS: tuple[Check, ...] = (*SOFTWARE, *MACHINE)
+CHECKS: tuple[Check, ...] = (*SOFTWARE, *MACHINE, *SCHEDULE)
 
 
 @dataclass(frozen=True)

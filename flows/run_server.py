@@ -184,6 +184,18 @@ def quiet() -> Iterator[None]:
             handler.removeFilter(worth_logging)
 
 
+def hushed() -> None:
+    """Until this process ends, leave the trace of a flow that failed in a line of its own out of Prefect's logs."""
+    for handler in {handler for name in LOGGERS for handler in logging.getLogger(name).handlers}:
+        handler.addFilter(_no_failed_run)
+
+
+def _no_failed_run(record: logging.LogRecord) -> bool:
+    from prefect.exceptions import FailedRun
+
+    return not (record.exc_info and isinstance(record.exc_info[1], FailedRun))
+
+
 def worth_logging(record: logging.LogRecord) -> bool:
     """Whether a record is of something that nobody else tells."""
     import httpx

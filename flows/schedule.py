@@ -27,7 +27,7 @@ from prefect.states import Completed, Failed, State
 
 from flows.notifications import FLOW, announce, publish, worse_verdicts
 from flows.run_log import OnFailure
-from flows.run_server import one_line
+from flows.run_server import hushed, one_line
 from flows.terminal import failure_line
 from flows.validate import Advance, RunSummary, validate
 
@@ -102,6 +102,7 @@ def nightly(
         # ours say in a line what is wrong and what to do. Raised, Prefect would write them to its storage as a pickle
         if not isinstance(problem, CardioValError):
             logger.exception("not an error that was foreseen")
+        hushed()
         return Failed(message=str(problem) if isinstance(problem, CardioValError) else one_line(problem))
     words = [f"{summary.results['cohort']['n_patients']} patients in {folder.path}"]
     words += [many(summary.n_failed, "failure")] if summary.n_failed else []
