@@ -23,7 +23,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 )
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-MAKE_TARGETS = ("demo", "test", "check", "env", "clean")
+MAKE_TARGETS = ("demo", "test", "check", "audit", "env", "clean")
 
 
 def blocks(*languages: str) -> list[object]:
