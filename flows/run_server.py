@@ -167,8 +167,9 @@ def of_server(problem: object) -> bool:
 
 
 def one_line(problem: BaseException) -> str:
-    """An error's first words."""
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
+    """An error's first words, without httpx's advice to read about status codes."""
+    words = " ".join(str(problem).split()).replace("For more information check:", "\0").partition("\0")[0]
+    return words.rstrip(" -'")[:200] or type(problem).__name__
 
 
 @contextmanager
@@ -201,5 +202,7 @@ def worth_logging(record: logging.LogRecord) -> bool:
     import httpx
 
     problem = record.exc_info[1] if record.exc_info else None
-    told = isinstance(problem, httpx.HTTPError | ConnectionError | RunStopped)
+    # tasks that were under way when a run stopped: that it did is told, and they are done when it goes on
+    given_up = "Task run cancelled by the task runner" in record.getMessage()
+    told = given_up or isinstance(problem, httpx.HTTPError | ConnectionError | RunStopped)
     return not told and getattr(problem, "errno", None) not in STOPS

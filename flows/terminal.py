@@ -14,6 +14,8 @@ from rich.progress import TimeRemainingColumn as Remaining
 BAD_CALL = 2
 SOME_FAILED = 3
 STOPPED = 4
+# by Ctrl-C, as shells have it
+INTERRUPTED = 130
 # without a terminal: a line each tenth of a stage, and one in between where a tenth takes long
 TENTHS = 10
 QUIET_S = 300.0

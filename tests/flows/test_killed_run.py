@@ -14,9 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 import tomli_w
+from rich.console import Console
 
 from cohort.records import ConfigProblem, RunStopped
-from flows.run_server import of_server, through_prefect
+from flows.run_server import of_server, one_line, through_prefect
 from flows.validate import validate
 from tests.flows.power import disk
 from tests.flows.small_run import small_cohort, small_config, small_flow, timeless
@@ -136,6 +137,7 @@ def test_a_full_disk_stops_the_flow_in_one_line(tmp_path: Path, capfd: pytest.Ca
         assert not (out / "measurements.parquet").exists()
         said = capfd.readouterr().err
         assert "Traceback" not in said, said
+        assert "Crash detected" not in said, said
         assert not list((tmp_path / "storage").glob("*")), "Prefect keeps no pickle"
         assert validate(small_config(cohort, out), resume=True).exit_status == 0
         assert len(done.manifests) == len(set(done.manifests)) == len(complete_manifests(out)) == 6
@@ -167,3 +169,43 @@ def test_errors_of_the_server_and_others() -> None:
     assert of_server(RuntimeError("Failed to reach API at x"))
     assert not of_server(RuntimeError("something else"))
     assert not of_server(ValueError("Failed to reach API"))
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "words"),
+    [
+        (ConfigProblem("no such study"), 2, "cardioval: no such study"),
+        (RunStopped("the disk is full"), 4, "cardioval: the disk is full"),
+        (
+            PermissionError(13, "Permission denied", "/srv/x.csv"),
+            2,
+            "cardioval: /srv/x.csv: Permission denied; look at",
+        ),
+        (KeyboardInterrupt(), 130, "cardioval: interrupted; what is complete stays"),
+    ],
+)
+def test_a_command_ends_in_one_line(
+    end: BaseException, status: int, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import cli
+
+    def ends(_: object) -> None:
+        raise end
+
+    monkeypatch.setattr("flows.cli.console", Console(stderr=True))
+    monkeypatch.setattr("flows.installation.problems", list)
+    monkeypatch.setattr("flows.config.load_config", ends)
+    monkeypatch.setattr("sys.argv", ["cardioval", "validate", "study.toml"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == status
+    said = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(said) == 1
+    assert said[0].startswith(words)
+
+
+def test_what_the_server_answers_is_short() -> None:
+    asked = (
+        "Server error '500' for url 'http://127.0.0.1:1/api/' For more information check: https://developer.mozilla.org"
+    )
+    assert one_line(RuntimeError(asked)) == "Server error '500' for url 'http://127.0.0.1:1/api/"
