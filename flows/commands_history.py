@@ -32,7 +32,10 @@ def list_runs(database: Database = "", study: Annotated[str, typer.Option(help="
     """List the runs that were recorded, oldest first."""
     from flows.history_charts import runs_table
 
-    _wide().print(runs_table(opened(database), study=study))
+    history = opened(database)
+    if study:
+        one_study(history, study)
+    _wide().print(runs_table(history, study=study))
 
 
 @app.command()
@@ -79,10 +82,11 @@ def plot(
     findings, series = drift(history, study=name, options=options, phenotype=phenotype)
     chosen = [one for one in series if one.rows and (not arm or one.arm == arm)]
     if not chosen:
-        known = sorted({one.phenotype for one in series}) or ["none"]
+        rows = history.comparisons(study=name, against="fully_sampled")
+        known, arms = (", ".join(sorted({row[key] for row in rows})) or "none" for key in ("phenotype", "arm"))
         raise ConfigProblem(
             f"study {name}: no bias of {phenotype or 'a measurement with margins'}{f' with {arm}' if arm else ''} was "
-            f"recorded; recorded are {', '.join(known)} with {', '.join(sorted({one.arm for one in series})) or 'no arm'}"
+            f"recorded; recorded are {known} with the arms {arms}"
         )
     kept = {(one.phenotype, one.arm) for one in chosen}
     findings = [finding for finding in findings if (finding.phenotype, finding.arm) in kept]
