@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cohort.atomic import replacing
+from reports.tables import inert
 
 CSV, PARQUET = "agreement.csv", "agreement.parquet"
 ARM_KEYS = ("method", "pattern", "acceleration")
@@ -34,7 +35,15 @@ def write_agreement(folder: Path, results: Mapping[str, Any]) -> None:
     with replacing(folder / PARQUET) as temporary:
         table.to_parquet(temporary, index=False)
     with replacing(folder / CSV) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        inert_texts(table).to_csv(temporary, index=False, lineterminator="\n")
+
+
+def inert_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as it may be written to a CSV: no text that a spreadsheet would run; numbers are left alone."""
+    safe = table.copy()
+    for name in (name for name, kind in table.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)):
+        safe[name] = table[name].map(lambda v: inert(v) if isinstance(v, str) else v)
+    return safe
 
 
 def _flat(part: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -123,13 +123,14 @@ def catalogue(
     """List the scans of a cohort, and what is wrong with those that cannot be used; exit status 3 where there are such."""
     from cohort.atomic import write_text
     from cohort.catalogue import scan_tree
+    from flows.agreement_table import inert_texts
     from flows.config import catalogue_index
     from flows.running import n_cores
     from flows.terminal_tables import print_catalogue
 
     table = scan_tree(root, index=catalogue_index(root), processes=n_cores())
     if csv:
-        write_text(csv, table.to_csv(index=False, lineterminator="\n"))
+        write_text(csv, inert_texts(table).to_csv(index=False, lineterminator="\n"))
     print_catalogue(table, root=str(root))
     if (table["status"] != "ok").any():
         raise typer.Exit(SOME_FAILED)

@@ -28,6 +28,7 @@ from flows.segment_differences import segment_differences
 from flows.segment_values import segment_table, write_segments
 from flows.tissue_values import normal_ranges, tissue_values
 from reports.study import write_study_report
+from reports.tables import inert
 
 COLUMNS = [
     "study",
@@ -253,7 +254,7 @@ def write_failures(path: Path, failures: list[dict[str, Any]]) -> None:
     stream = io.StringIO(newline="")
     writer = csv.DictWriter(stream, FAILURE_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(failures)
+    writer.writerows({key: inert(v) if isinstance(v, str) else v for key, v in row.items()} for row in failures)
     write_text(path, stream.getvalue())
 
 

@@ -13,6 +13,7 @@ import tomli_w
 
 from cohort.atomic import replacing, write_text
 from cohort.records import CardioValError, ConfigProblem, FileProblem, WeightsProblem
+from flows.agreement_table import inert_texts
 from flows.caching import read_manifest
 from flows.outcome import measurement_table, without_none
 from flows.phenotype_inputs import ImageSeries, find_images
@@ -136,7 +137,7 @@ def _write(summary: PhenotypeSummary) -> None:
         summary.measurements.to_parquet(temporary, index=False)
     tables = {"measurements": summary.measurements, "failures": summary.failures, "series": summary.series}
     for name, table in {**tables, "normal_values": summary.normals}.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+        write_text(out / f"{name}.csv", inert_texts(table).to_csv(index=False, lineterminator="\n"))
 
 
 def _write_run(

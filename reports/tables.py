@@ -7,6 +7,7 @@ value. A value that could not be computed (``None``) is written as an en dash, n
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
@@ -17,6 +18,9 @@ from cohort.phenotypes import VOCABULARY
 
 MISSING = "–"
 MINUS = "−"
+FORMULA_STARTS = frozenset("=+-@\t\r\n")
+# a number, or numbers with an interval: without a letter, a quote or a second sign nothing can be called
+NUMBERS = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[\d.,; \[\]()%±–−]*)")
 METHOD_LABELS = {
     "fully_sampled": "Fully sampled",
     "zero_filled": "Zero-filled",
@@ -242,14 +246,17 @@ def table_csv(table: Table) -> str:
     for row in table.rows:
         line: list[Any] = []
         for cell, column in zip(row.cells, table.columns, strict=True):
-            line += [_inert(cell.text), cell.sort] if column.numeric else [_inert(cell.text)]
+            line += [inert(cell.text), cell.sort] if column.numeric else [inert(cell.text)]
         lines.append(line)
     stream = StringIO()
     csv.writer(stream, lineterminator="\n").writerows(lines)
     return stream.getvalue()
 
 
-def _inert(words: str) -> str:
-    """Spreadsheets run a cell that begins like a formula, and names come from the files of others."""
-    formula = words[:1] in {"=", "@", "\t", "\r"} or (words[:1] in {"+", "-"} and not words[1:2].isdigit())
-    return f"'{words}" if formula else words
+def inert(words: str) -> str:
+    """A text as it may stand in a CSV: with an apostrophe before it where a spreadsheet would run it as a formula.
+
+    Names come from the files of others. Numbers stay numbers; ``-1+cmd|...`` is none.
+    """
+    is_formula = words.lstrip(" ")[:1] in FORMULA_STARTS and not NUMBERS.fullmatch(words.strip(" "))
+    return f"'{words}" if is_formula else words

@@ -10,6 +10,7 @@ from benchmarks.report_cohort import large_table
 from flows.agreement_table import agreement_table, write_agreement
 from flows.analysis import analyse
 from flows.margins import load_margins
+from flows.outcome import write_failures
 from flows.patient_sex import sexes_of
 
 
@@ -29,6 +30,22 @@ def test_the_table_is_the_results(tmp_path: Path) -> None:
     assert list(lines.columns) == list(table.columns)
     np.testing.assert_array_equal(lines["upper_limit.high"], table["upper_limit.high"].astype(float))
     assert agreement_table(results | {"agreement": []}).empty
+
+
+def test_no_text_of_a_csv_is_a_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    results = analyse(large_table(60, 3, 1, 2, seed=1), margins=load_margins())
+    for row in results["agreement"]:
+        row["against"], row["center_consistency"]["inside"] = "=HYPERLINK(1)", ["-1+cmd|' /C calc'!A0"]
+    write_agreement(tmp_path, results)
+    lines = pd.read_csv(tmp_path / "agreement.csv")
+    assert set(lines["against"]) == {"'=HYPERLINK(1)"}
+    assert set(lines["center_consistency.inside"]) == {"'-1+cmd|' /C calc'!A0"}
+    assert (lines["lower_limit.low"] < 0).all()
+    whole = pd.read_parquet(tmp_path / "agreement.parquet")
+    assert set(whole["against"]) == {"=HYPERLINK(1)"}  # nothing runs a Parquet file
+    write_failures(tmp_path / "failures.csv", [{"center": "@x", "patient": "-7", "reason": "+cmd"}])
+    line = pd.read_csv(tmp_path / "failures.csv").iloc[0]
+    assert (line["center"], line["patient"], line["reason"]) == ("'@x", -7, "'+cmd")
 
 
 def test_a_large_table_is_repeatable_and_has_failures() -> None:

@@ -72,3 +72,17 @@ def test_columns_with_numbers_are_set_flush_right_and_sorted_by_the_unrounded_va
     assert [c.numeric for c in table.columns] == [False, True]
     assert table.rows[0].cells[1] == tables.Cell("1.3", 1.26)
     assert table.rows[1].cells[1] == tables.Cell("–", None)
+
+
+@pytest.mark.parametrize(
+    "words", ["=1+1", "@SUM(A1)", "-1+cmd|' /C calc'!A0", "+A1", "-2+3", " =1+1", "\t=1", "+", "-name", "-1e"]
+)
+def test_what_a_spreadsheet_would_run_is_text(words: str) -> None:
+    assert tables.inert(words) == f"'{words}"
+
+
+@pytest.mark.parametrize(
+    "words", ["-1.5", "+3", "-2e-05", "1e9", "-.5", "+3.0 [−2.0, 0.5]", "Center-1", "a=b", "", "–", "−1.2 [−2.0, 0.5]"]
+)
+def test_numbers_and_names_stay_as_they_are_in_a_csv(words: str) -> None:
+    assert tables.inert(words) == words
