@@ -21,8 +21,8 @@ from flows.agree_table import ONE_CENTER, Readings, TableOptions, read_readings
 from flows.agreement_table import write_agreement
 from flows.analysis import SCHEMA, plain
 from flows.analysis_plan import PLAN_FILE, AnalysisPlan
-from flows.center_consistency import objection
 from flows.comparison import compare
+from flows.decision import contradictions
 from flows.margins import Margin
 from flows.provenance import command, commit, version
 from flows.subgroups import bias_profile, outliers
@@ -173,7 +173,7 @@ def _compared(one: Comparison, plan: AnalysisPlan, options: AgreementOptions) ->
     if one.replicates is not None and options.truth:
         _for_single_readings(row, centers, one, plan, options.truth)
     margin = plan.margins.by_phenotype.get(one.measurement)
-    against = objection(row["center_consistency"], margin, plan.options) if margin else None
+    row["contradicted_by"], against = contradictions(row, margin, plan.options)
     row["claimed"] = row["verdict"] == "shown" and against is None
     row["objection"] = against
     failed = Counter(center for center, _, _ in one.failures)

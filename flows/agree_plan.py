@@ -21,7 +21,9 @@ NOTHING_FIXED = "none: nothing was fixed beforehand, so the study describes"
 UNUSED = ("ladder", "methods", "reclassification", "diagnosis", "bootstrap", "rules")  # they are about images
 VERDICT_RULE = (
     "the 1 - 2 alpha interval of the mean difference lies inside the margin of the bias, and the outer confidence limits "
-    "of the 95 % limits of agreement inside the margin of the limits; no comparison is corrected for the others"
+    "of the 95 % limits of agreement inside the margin of the limits; never where all differences are the same, and no "
+    "claim where the whole interval of the share inside, failures counted as outside, lies below 95 %; no comparison is "
+    "corrected for the others"
 )
 
 

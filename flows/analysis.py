@@ -57,7 +57,8 @@ def analyse(
     plan : AnalysisPlan
         Everything that was fixed beforehand; without it one is made of `margins` and the options below.
     frozen : mapping
-        The plan as it was written before the data were read (``flows.analysis_plan.freeze``).
+        The plan as it was written before the data were read (``flows.analysis_plan.freeze``). Where it says that it came
+        after measurements, nothing is claimed.
     sexes : mapping
         Of each (center, patient), where known.
     confidence, alpha, minimum_patients, n_resamples, seed
@@ -89,7 +90,8 @@ def analyse(
     if not plan.ladder:
         plan = replace(plan, ladder=rungs_of(arms))
     agreement, centers, averaged = _agreement(table, arms, plan)
-    decisions = decide_ladders(agreement, arms, plan)
+    late = (frozen or {}).get("frozen_before_results") is False
+    decisions = decide_ladders(agreement, arms, plan, planned_after=late)
     together = decide_together(decisions, plan)
     resampling = add_robustness(agreement, plan)
     facts = patient_facts(table, measurements, sexes)

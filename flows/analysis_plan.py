@@ -35,15 +35,21 @@ CENTER_RULES = {
 }
 FAILURE_RULE = (
     "patients without a value are not filled in; the verdict rests on the pairs, and beside it all failures are counted "
-    "as outside the margin of the limits, with the number of patients at that margin that the claim would bear"
+    "as outside the margin of the limits, with the number of patients at that margin that the claim would bear; no claim "
+    "where the whole interval of the share inside, so counted, lies below 95 %"
 )
 LADDER_RULE = (
     "accelerations are tested within each phenotype and method from the lowest nominal one; the claim ends before the "
-    "first at which an arm is not shown or its centers contradict it (fixed sequence, no correction)"
+    "first at which an arm is not shown, or its centers or its failures contradict it (fixed sequence, no correction)"
 )
 VERDICT_RULE = (
     "the 1 - 2 alpha interval of the mean difference lies inside the margin of the bias, and the outer exact confidence "
-    "limits of the 95 % limits of agreement lie inside the margin of the limits"
+    "limits of the 95 % limits of agreement lie inside the margin of the limits; never where all differences are the same"
+)
+CENTER_UNIT_RULE = (
+    "from minimum_centers on a claim is one for further centers: the 1 - 2 alpha interval of the random-effects mean lies "
+    "inside the margin of the bias, and the outer confidence limits of the limits for a new patient of a new center inside "
+    "that of the limits; below, it is one for the centers studied"
 )
 
 
@@ -146,6 +152,7 @@ def plan_facts(plan: AnalysisPlan) -> dict[str, Any]:
         "centers": {
             "rule": options.center_rule,
             "rule_text": CENTER_RULES[options.center_rule],
+            "unit_text": CENTER_UNIT_RULE if options.center_rule != "described" else CENTER_RULES["described"],
             "minimum_in_center": options.minimum_in_center,
             "minimum_centers": options.minimum_centers,
         },

@@ -7,12 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.analysis_options import Statistics
+from flows.descriptive import as_dict
 from flows.margins import Margin
-from flows.verdicts import interval_text
+from flows.verdicts import interval_text, limits_text
 from stats.centers import Center, center_mean, leave_one_out, summarize
+from stats.intervals import mean_interval
+from stats.nested import nested_limits
 
 FEWEST_TO_POOL = 3
 Row = Mapping[str, Any]
+Readings = tuple[NDArray[np.float64], Sequence[str], Sequence[int]]
 
 
 def center_consistency(
@@ -21,13 +25,17 @@ def center_consistency(
     by_center: Sequence[Row],
     margin: Margin | None,
     options: Statistics,
+    *,
+    readings: Readings | None = None,
 ) -> dict[str, Any] | None:
     """What each center says about the bias, and whether the claim may stand.
 
     A center with ``minimum_in_center`` pairs is judged: by its mean difference and by the interval of it. From
     ``minimum_centers`` on, patients of a center are no longer taken as independent of each other: the ``1 - 2 alpha``
-    interval of the random-effects mean (REML, Knapp and Hartung, t(K - 1)) must lie inside the margin as well. With
-    fewer the spread between centers cannot be estimated, and the claim is one for these centers.
+    interval of the random-effects mean (REML, Knapp and Hartung, t(K - 1)) must lie inside the margin of the bias as
+    well, and the outer confidence limits of the limits for a new patient of a new center inside that of the limits. With
+    fewer the spread between centers can hardly be estimated, and the claim is one for these centers; the limits for a
+    new center are shown from 3 centers on.
 
     Parameters
     ----------
@@ -39,12 +47,14 @@ def center_consistency(
         None gives a description without any judgement.
     options
         The rule.
+    readings
+        Difference, center and subject of every reading, where subjects have several.
 
     Returns
     -------
     dict or None
-        ``n_centers n_judged inside outside interval_outside leave_one_out random_effects consistent statement``; None
-        where there are no patients.
+        ``n_centers n_judged inside outside interval_outside leave_one_out random_effects new_center consistent
+        statement``; None where there are no patients.
     """
     if not by_center:
         return None
@@ -58,6 +68,7 @@ def center_consistency(
         "interval_outside": [],
         "leave_one_out": without_each(groups, options.confidence),
         "random_effects": None,
+        "new_center": _new_center(*(readings or (difference, names, range(len(names)))), margin, options),
         "consistent": None,
     }
     if margin is None:
@@ -97,11 +108,20 @@ def objection(found: Row | None, margin: Margin, options: Statistics) -> str | N
         parts.append(
             f"with centers as the unit the {level:.0f} % interval of the bias, {ends}, exceeds {margin.bias_text}"
         )
-    against = found["interval_outside"] if options.center_rule == "interval" else found["outside"]
+    if _contradicts(found["new_center"], found, options):
+        parts.append(f"{_new_center_text(found['new_center'], margin)} exceed ±{margin.limits:g}")
+    against = centers_against(found, options)
     if against:
         what = "the whole interval of the bias" if options.center_rule == "interval" else "the bias"
         parts.append(f"{what} lies outside {margin.bias_text} in {', '.join(against)}")
     return " and ".join(parts)
+
+
+def centers_against(found: Row, options: Statistics) -> list[str]:
+    """Centers that contradict a claim by the rule of the plan."""
+    if options.center_rule == "described":
+        return []
+    return list(found["interval_outside" if options.center_rule == "interval" else "outside"])
 
 
 def _consistent(found: Row, options: Statistics) -> bool:
@@ -109,15 +129,21 @@ def _consistent(found: Row, options: Statistics) -> bool:
         return True
     if found["random_effects"] is not None and not found["random_effects"]["inside"]:
         return False
-    return not found["interval_outside" if options.center_rule == "interval" else "outside"]
+    if _contradicts(found["new_center"], found, options):
+        return False
+    return not centers_against(found, options)
 
 
 def _random_effects(
     difference: NDArray[np.float64], names: Sequence[str], groups: Sequence[Center], margin: Margin, options: Statistics
 ) -> dict[str, Any] | None:
-    if len(groups) < options.minimum_centers or not any(group.sd for group in groups):
+    if len(groups) < options.minimum_centers:
         return None
-    mean = center_mean(difference, list(names), confidence=1 - 2 * options.alpha).estimate
+    level = 1 - 2 * options.alpha
+    if any(group.sd for group in groups):
+        mean = center_mean(difference, list(names), confidence=level).estimate
+    else:  # nothing to weigh the centers by, as where each has one patient
+        mean = mean_interval([group.mean for group in groups], confidence=level)
     inside = margin.lower < mean.low and mean.high < margin.upper
     return {"estimate": mean.estimate, "low": mean.low, "high": mean.high, "inside": inside}
 
@@ -132,12 +158,49 @@ def _statement(found: Row, margin: Margin, options: Statistics) -> str:
     effects = found["random_effects"]
     if effects:
         side = "inside" if effects["inside"] else "not inside"
-        return f"{text}; with centers as the unit {interval_text(effects['low'], effects['high'], margin)}, {side}"
+        text += f"; with centers as the unit {interval_text(effects['low'], effects['high'], margin)}, {side}"
+    if found["new_center"]:
+        side = "inside" if found["new_center"]["inside"] else "not inside"
+        text += f"; {_new_center_text(found['new_center'], margin)}, {side} ±{margin.limits:g}"
     if 1 < found["n_centers"] < options.minimum_centers:
         text += (
             f"; the spread between {found['n_centers']} centers cannot be estimated: a claim is one for these centers"
         )
     return text
+
+
+def _new_center(
+    difference: NDArray[np.float64],
+    names: Sequence[str],
+    subject: Sequence[int],
+    margin: Margin | None,
+    options: Statistics,
+) -> dict[str, Any] | None:
+    """Limits for a new patient of a new center, from 3 centers on; None where they cannot be had."""
+    if len(set(names)) < FEWEST_TO_POOL:
+        return None
+    try:
+        limits = nested_limits(
+            difference, np.array(names, dtype=str), np.asarray(subject), confidence=options.confidence
+        )
+    except ValueError:  # one patient a center, or no spread
+        return None
+    ends = (limits.lower_limit, limits.upper_limit)
+    found: dict[str, Any] = {"lower_limit": as_dict(ends[0]), "upper_limit": as_dict(ends[1]), "sd": limits.sd.estimate}
+    found["icc_center"] = as_dict(limits.icc_center) if limits.icc_center else None
+    inside = margin is not None and -margin.limits < ends[0].low and ends[1].high < margin.limits
+    return found | {"inside": None if margin is None else bool(inside)}
+
+
+def _contradicts(new_center: Row | None, found: Row, options: Statistics) -> bool:
+    if new_center is None or found["n_centers"] < options.minimum_centers:
+        return False
+    return new_center["inside"] is False
+
+
+def _new_center_text(new_center: Row, margin: Margin) -> str:
+    ends = limits_text(new_center["lower_limit"]["low"], new_center["upper_limit"]["high"], margin)
+    return f"the limits for a new patient of a new center, {ends},"
 
 
 def _centers(n: int) -> str:

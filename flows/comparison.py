@@ -10,7 +10,7 @@ from flows.center_consistency import center_consistency
 from flows.descriptive import as_dict, descriptive
 from flows.margins import Margin
 from flows.pairing import Pairs
-from flows.verdicts import decide, sensitivity
+from flows.verdicts import decide, has_no_spread, sensitivity
 from stats.agreement_test import exact_agreement
 from stats.bland_altman import BlandAltman, bland_altman
 from stats.centers import center_mean, summarize
@@ -128,7 +128,8 @@ def _sensitivity(
     if margin is None:
         return None
     options, tipping = plan.options, None
-    if difference.size >= max(FEWEST_FOR_LIMITS, options.minimum_patients):
+    enough = difference.size >= max(FEWEST_FOR_LIMITS, options.minimum_patients)
+    if enough and not has_no_spread(float(difference.std(ddof=1)), margin):
         tipping = tipping_point(
             difference,
             lower=margin.lower,

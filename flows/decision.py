@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cohort.phenotypes import VOCABULARY
+from flows.analysis_options import Statistics
 from flows.analysis_plan import AnalysisPlan, Rung, rungs_of
-from flows.center_consistency import objection
+from flows.center_consistency import centers_against, objection
 from flows.descriptions import FULLY_SAMPLED
 from flows.margins import Margin
-from flows.verdicts import shortfall
+from flows.verdicts import shortfall, too_few_inside
 from reports import tables
 from stats.multiplicity import fixed_sequence
 
@@ -18,21 +19,36 @@ Arms = Mapping[str, Mapping[str, Any]]
 ORDER = ("not measured", "too few", "not shown", "bias only", "shown")
 
 
-def decide_ladders(agreement: Sequence[Row], arms: Sequence[Row], plan: AnalysisPlan) -> list[Row]:
+def decide_ladders(
+    agreement: Sequence[Row],
+    arms: Sequence[Row],
+    plan: AnalysisPlan,
+    *,
+    planned_after: bool = False,
+    scope: bool = True,
+) -> list[Row]:
     """Climb each phenotype's ladder of accelerations with each method; marks the rows of `agreement` as ``claimed``.
 
-    Testing begins at the lowest nominal acceleration and ends at the first where an arm is not shown, or its centers
-    contradict it; the type I error of the sequence is then that of one test. What lies above is not claimed, nor what
-    the plan does not name as primary.
+    Testing begins at the lowest nominal acceleration and ends at the first where an arm is not shown, or its centers or
+    failures contradict it; the type I error of the sequence is then that of one test. What lies above is not claimed,
+    nor what the plan does not name as primary, nor anything under a plan that was made when measurements were there.
+
+    Parameters
+    ----------
+    planned_after
+        The plan was written when there were measurements already.
+    scope
+        Whether sentences say for which centers a claim is.
 
     Returns
     -------
     list of dict
-        ``phenotype method primary claimed_up_to first_not_shown levels sentence``; each level has ``arms acceleration
-        verdict passed claimed reason``.
+        ``phenotype method primary planned_after claimed_up_to first_not_shown levels sentence``; each level has ``arms
+        acceleration verdict passed claimed reason``. Rows of `agreement` get ``claimed`` and ``contradicted_by``, a list
+        as `contradictions` gives.
     """
     for row in agreement:
-        row["claimed"] = False
+        row["claimed"], row["contradicted_by"] = False, []
     by_id = {arm["arm"]: arm for arm in arms}
     ladder = plan.ladder or rungs_of(arms)
     decisions = []
@@ -42,17 +58,20 @@ def decide_ladders(agreement: Sequence[Row], arms: Sequence[Row], plan: Analysis
         levels = _levels(rows, by_id, ladder, margin, plan)
         sequence = fixed_sequence([level["passed"] for level in levels])
         for level, claimed in zip(levels, sequence.claimed, strict=True):
-            level["claimed"] = claimed and primary
+            level["claimed"] = claimed and primary and not planned_after
             for row in level["rows"]:
                 row["claimed"] = level["claimed"]
-        decisions.append(_decision(phenotype, method, levels, primary=primary))
+        centers = plan.options.minimum_centers if scope else 0
+        decisions.append(
+            _decision(phenotype, method, levels, primary=primary, planned_after=planned_after, centers=centers)
+        )
     return decisions
 
 
 def decide_together(decisions: Sequence[Row], plan: AnalysisPlan) -> list[Row]:
     """What holds for all primary phenotypes of a method at once: an intersection-union test, which needs no correction.
 
-    Nothing is said of a single primary phenotype, whose own sentence says it.
+    Nothing is said of a single primary phenotype, whose own sentence says it, nor where the plan came after measurements.
 
     Returns
     -------
@@ -61,7 +80,7 @@ def decide_together(decisions: Sequence[Row], plan: AnalysisPlan) -> list[Row]:
     """
     together = []
     for method in dict.fromkeys(d["method"] for d in decisions):
-        mine = [d for d in decisions if d["method"] == method and d["primary"]]
+        mine = [d for d in decisions if d["method"] == method and d["primary"] and not d["planned_after"]]
         if not mine:
             continue
         measured = [d["phenotype"] for d in mine]
@@ -126,19 +145,39 @@ def _reason(rung: Rung, row: Row | None, margin: Margin, plan: AnalysisPlan) -> 
         return f"at {where} only the bias is shown, because {shortfall(row, margin)}"
     if row["verdict"] != "shown":
         return f"not shown at {where}, because {shortfall(row, margin)}"
-    against = objection(row.get("center_consistency"), margin, plan.options)
-    return f"not claimed at {where}, because {against}" if against else None
+    row["contradicted_by"], reasons = contradictions(row, margin, plan.options)
+    return f"not claimed at {where}, because {reasons}" if reasons else None
 
 
-def _decision(phenotype: str, method: str, levels: Sequence[Row], *, primary: bool) -> Row:
+def contradictions(row: Row, margin: Margin | None, options: Statistics) -> tuple[list[str], str | None]:
+    """What keeps a comparison that is shown from being claimed, as names and in words.
+
+    The names are "centers" (single ones), "spread" (between centers), "failures" and "withheld".
+    """
+    if margin is None:
+        return [], None
+    found = row.get("center_consistency")
+    against = {
+        "centers" if found and centers_against(found, options) else "spread": objection(found, margin, options),
+        "failures": too_few_inside(row, margin),
+        "withheld": row.get("withheld"),
+    }
+    return [who for who, why in against.items() if why], " and ".join(why for why in against.values() if why) or None
+
+
+def _decision(
+    phenotype: str, method: str, levels: Sequence[Row], *, primary: bool, planned_after: bool, centers: int
+) -> Row:
     passed, stop = _climbed(levels)
+    sentence = _sentence(phenotype, method, levels, primary=primary, planned_after=planned_after)
     entry = {
         "phenotype": phenotype,
         "method": method,
         "primary": primary,
-        "claimed_up_to": passed["arms"][-1] if passed and primary else None,
+        "planned_after": planned_after,
+        "claimed_up_to": passed["arms"][-1] if passed and primary and not planned_after else None,
         "first_not_shown": stop["arms"][0] if stop and stop["arms"] else None,
-        "sentence": _sentence(phenotype, method, levels, primary=primary),
+        "sentence": sentence + (_scope(passed, centers) if passed else ""),
     }
     public = ("arms", "acceleration", "verdict", "passed", "claimed", "reason")
     return entry | {"levels": [{key: level[key] for key in public} | {"label": level["label"]} for level in levels]}
@@ -154,11 +193,24 @@ def _climbed(levels: Sequence[Row]) -> tuple[Row | None, Row | None]:
     return passed, None
 
 
-def _sentence(phenotype: str, method: str, levels: Sequence[Row], *, primary: bool) -> str:
+def _scope(passed: Row, minimum: int) -> str:
+    """For which centers a claim is, where they are too few to speak for others."""
+    n = min(
+        (row["center_consistency"]["n_centers"] for row in passed["rows"] if row.get("center_consistency")), default=0
+    )
+    if not 0 < n < minimum:
+        return ""
+    return f" {n} {'center was' if n == 1 else 'centers were'} studied, too few to speak for others."
+
+
+def _sentence(phenotype: str, method: str, levels: Sequence[Row], *, primary: bool, planned_after: bool) -> str:
     passed, stop = _climbed(levels)
     head = f"{_symbol(phenotype)} with {tables.method_label(method)}: "
     start = f"valid up to {passed['label']}" if passed else ""
-    if not primary:
+    if planned_after:
+        head += "the plan was written when measurements were there, so nothing is claimed; "
+        start = start.replace("valid", "would be valid")
+    elif not primary:
         head += "not among the primary measurements, so nothing is claimed; "
         start = start.replace("valid", "would be valid")
     if stop is None:

@@ -20,6 +20,7 @@ from flows.descriptions import FULLY_SAMPLED, TRUTH, arm_names
 from stats.bland_altman import bland_altman
 
 Row = dict[str, Any]
+FEWER_THAN = "fewer than "
 KIND, EXPORT_SCHEMA = "cardioval center export", 1
 MINIMUM, LEAST_MINIMUM = 10, 5
 # a difference of the first is that of the second minus that of the third
@@ -155,7 +156,7 @@ def _cells(
             if row.get("replicates"):
                 cells.append(head | {"suppressed": "limits from replicates need more than number, mean and variance"})
             elif len(mine) < minimum:
-                cells.append(head | {"suppressed": f"fewer than {minimum} patients"})
+                cells.append(head | {"suppressed": f"{FEWER_THAN}{minimum} patients"})
             else:
                 limit = (margins.get(row["phenotype"]) or {}).get("limits")
                 cells.append(

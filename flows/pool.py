@@ -16,11 +16,11 @@ from flows.agree import decision_of
 from flows.analysis import plain
 from flows.analysis_options import Statistics
 from flows.analysis_plan import AnalysisPlan, Rung, plan_hash
-from flows.center_consistency import center_consistency, objection
+from flows.center_consistency import center_consistency
 from flows.comparison import limit_ends
-from flows.decision import decide_ladders, decide_together
+from flows.decision import contradictions, decide_ladders, decide_together
 from flows.descriptive import as_dict
-from flows.export import EXPORT_SCHEMA, KIND
+from flows.export import EXPORT_SCHEMA, FEWER_THAN, KIND
 from flows.margins import Margin, Margins
 from flows.provenance import command, commit, version
 from flows.verdicts import decide, sensitivity
@@ -119,6 +119,7 @@ def check_exports(exports: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
         clash = [k for k in units[0] if k in units[1] and units[0][k] != units[1][k]]
         if clash:
             raise ConfigProblem(f"{names[0]} and {name} state different units of {', '.join(clash)}")
+    _check_no_twins(exports)
     places: dict[str, list[str]] = {}
     for export, name in zip(exports, names, strict=True):
         for center in sorted({cell["center"] for cell in export["cells"]}):
@@ -126,6 +127,19 @@ def check_exports(exports: Sequence[Mapping[str, Any]], names: Sequence[str]) ->
     twice = [f"{center} in {' and '.join(found)}" for center, found in places.items() if len(found) > 1]
     if twice:
         raise ConfigProblem(f"a center is there twice, so its patients would count twice: {'; '.join(twice)}")
+
+
+def _check_no_twins(exports: Sequence[Mapping[str, Any]]) -> None:
+    """Different patients do not have one mean and one variance to the last digit; the same ones under two names do."""
+    seen: dict[tuple[Any, ...], str] = {}
+    for cell in (cell for export in exports for cell in export["cells"] if not cell["suppressed"] and cell["variance"]):
+        key = tuple(cell[name] for name in ("phenotype", "arm", "against", "n", "mean", "variance"))
+        other = seen.setdefault(key, cell["center"])
+        if other != cell["center"]:
+            raise ConfigProblem(
+                f"{other} and {cell['center']} have the same mean and variance of {cell['phenotype']} under {cell['arm']} "
+                "to the last digit: the same patients under two names would count twice; leave one of them out"
+            )
 
 
 def pooled_results(exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -138,8 +152,10 @@ def pooled_results(exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for cell in kept:
         groups.setdefault((cell["phenotype"], cell["arm"], cell["against"]), []).append(cell)
-    agreement = [pooled_row(mine, plan) for mine in groups.values()]
-    decision = _decisions(agreement, arms, plan, first["of"])
+    hidden = _withheld_above(cells, arms)
+    agreement = [pooled_row(mine, plan, withheld=hidden.get(key)) for key, mine in groups.items()]
+    late = any(export["plan"].get("frozen_before_results") is False for export in exports)
+    decision = _decisions(agreement, arms, plan, first["of"], late=late)
     together = decide_together(decision, plan) if first["of"] != "agreement" else []
     centers = sorted({cell["center"] for cell in cells})
     people = {center: max((c["attempted"] for c in kept if c["center"] == center), default=None) for center in centers}
@@ -166,7 +182,23 @@ def pooled_results(exports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def pooled_row(cells: Sequence[Row], plan: AnalysisPlan, *, leave_out: bool = True) -> Row:
+def _withheld_above(cells: Sequence[Row], arms: Sequence[Row]) -> dict[tuple[str, str, str], str]:
+    """Comparisons in which a center has too few patients that has enough in another arm of the same method.
+
+    Its patients have no value there, and how many is not exported: what the other centers show would hide its failures.
+    """
+    method = {arm["arm"]: arm["method"] for arm in arms}
+    gave = {(c["phenotype"], method.get(c["arm"]), c["center"]) for c in cells if not c["suppressed"]}
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for cell in cells:
+        key = (cell["phenotype"], method.get(cell["arm"]), cell["center"])
+        if cell["suppressed"] and str(cell["suppressed"]).startswith(FEWER_THAN) and key in gave:
+            found.setdefault((cell["phenotype"], cell["arm"], cell["against"]), []).append(cell["center"])
+    words = "too few patients have a value to be exported from {}, which gave results in other arms"
+    return {key: words.format(" and ".join(names)) for key, names in found.items()}
+
+
+def pooled_row(cells: Sequence[Row], plan: AnalysisPlan, *, leave_out: bool = True, withheld: str | None = None) -> Row:
     """One comparison over its centers: bias by random effects, limits for a new patient of a new center, verdict.
 
     The bias is the random-effects mean over centers (REML, Knapp and Hartung, t with centers - 1), its test the
@@ -181,7 +213,7 @@ def pooled_row(cells: Sequence[Row], plan: AnalysisPlan, *, leave_out: bool = Tr
     for cell in cells:
         counts.update({key: cell[key] for key in ("n", "attempted", "failed")})
     row: Row = {key: head[key] for key in ("phenotype", "arm", "against")} | dict(counts)
-    row |= {"n_centers": len(groups), "pairs": [], "claimed": False, "objection": None}
+    row |= {"n_centers": len(groups), "pairs": [], "claimed": False, "objection": None, "withheld": withheld}
     whole = combined(groups)
     one_sample = limits_from_summary(whole, confidence=options.confidence)
     row["as_one_sample"] = {"bias": as_dict(one_sample.bias), "sd": whole.sd} | limit_ends(one_sample)
@@ -201,8 +233,7 @@ def pooled_row(cells: Sequence[Row], plan: AnalysisPlan, *, leave_out: bool = Tr
         row |= {"verdict": "too few", "reason": problem, "bias": row["as_one_sample"]["bias"]}
         return row
     row["verdict"], row["reason"] = decide(row, margin, minimum_patients=options.minimum_patients)
-    if margin is not None:
-        row["objection"] = objection(row["center_consistency"], margin, options)
+    _, row["objection"] = contradictions(row, margin, options)
     if leave_out and len(groups) > FEWEST_CENTERS:
         row["leave_one_out"] = [_without(cells, cell["center"], plan) for cell in cells]
     return row
@@ -285,12 +316,14 @@ def _without(cells: Sequence[Row], center: str, plan: AnalysisPlan) -> Row:
     return {"center": center} | {key: bias.get(key) for key in ("estimate", "low", "high")} | kept
 
 
-def _decisions(agreement: Sequence[Row], arms: Sequence[Row], plan: AnalysisPlan, kind: str) -> list[Row]:
+def _decisions(
+    agreement: Sequence[Row], arms: Sequence[Row], plan: AnalysisPlan, kind: str, *, late: bool
+) -> list[Row]:
     if kind == "agreement":
         for row in agreement:
             row["claimed"] = row["verdict"] == "shown" and row["objection"] is None
         return [decision_of(row, plan) for row in agreement]
-    decisions = decide_ladders(agreement, arms, plan)
+    decisions = decide_ladders(agreement, arms, plan, planned_after=late, scope=False)
     by_arm = {(row["phenotype"], row["arm"]): row for row in agreement}
     for entry in decisions:
         stop = by_arm.get((entry["phenotype"], entry["first_not_shown"] or ""))

@@ -11,6 +11,9 @@ from stats.intervals import proportion
 Verdict = Literal["shown", "bias only", "not shown", "too few"]
 # with 5 patients the exact outer confidence limit lies 6.0 standard deviations from the bias, with 6 it is 5.1
 MINIMUM_PATIENTS = 6
+# a spread below this share of the limits margin is rounding: every difference is the same
+NO_SPREAD = 1e-9
+INSIDE_SHARE = 0.95  # what the limits of agreement hold
 Row = Mapping[str, Any]
 
 
@@ -19,12 +22,13 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
 
     `shown`: the mean difference is shown to lie inside +-bias, and the outer confidence limits of the limits of
     agreement lie inside +-limits. `bias only`: the first but not the second. `too few`: fewer than `minimum_patients`
-    pairs. `not shown`: anything else, and also where no margin was fixed beforehand.
+    pairs. `not shown`: anything else, and also where no margin was fixed beforehand, or where all differences are the
+    same: limits that rest on no spread say nothing of the next patient.
 
     Parameters
     ----------
     row : mapping
-        ``n attempted bias tost lower_limit upper_limit limits_within_margin sensitivity`` of results.json.
+        ``n attempted bias sd tost lower_limit upper_limit limits_within_margin sensitivity`` of results.json.
     margin : Margin or None
         What was fixed beforehand.
     """
@@ -38,6 +42,8 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
         )
     if margin is None:
         return "not shown", f"no margin was fixed beforehand for this phenotype, so that nothing can be shown{tail}"
+    if has_no_spread(row.get("sd"), margin):
+        return "not shown", f"{shortfall(row, margin)}{tail}"
     if row["tost"]["equivalent"] and row["limits_within_margin"]:
         inside = f"{_bias_text(row, margin)} lies inside {margin.bias_text}"
         return "shown", f"{inside}, and {_limits_text(row, margin)} inside ±{margin.limits:g}{tail}"
@@ -49,12 +55,41 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
 
 def shortfall(row: Row, margin: Margin) -> str:
     """What kept a comparison from being shown, with its numbers."""
+    if has_no_spread(row.get("sd"), margin):
+        value = row["bias"]["estimate"]
+        shown = tables.number(value, _digits(margin.limits, (value,)))
+        return (
+            f"all {row['n']} differences are the same, {shown} {margin.unit}, which leaves no spread to judge individuals "
+            "by (were the two really measured independently?)"
+        )
     parts = []
     if not row["tost"]["equivalent"]:
         parts.append(f"{_bias_text(row, margin)} exceeds {margin.bias_text}")
     if not row["limits_within_margin"]:
         parts.append(f"{_limits_text(row, margin)} exceed ±{margin.limits:g}")
     return " and ".join(parts)
+
+
+def has_no_spread(sd: float | None, margin: Margin) -> bool:
+    """Whether all differences are the same, but for rounding."""
+    return sd is not None and sd <= NO_SPREAD * margin.limits
+
+
+def too_few_inside(row: Row, margin: Margin) -> str | None:
+    """Why the patients attempted contradict a verdict that rests on pairs, None where they do not.
+
+    They do where, with failures counted as outside, even the upper end of the exact interval of the share inside the
+    limits margin lies below the 95 % that the limits are to hold.
+    """
+    counts = row.get("sensitivity")
+    if not counts or counts["share"]["high"] >= INSIDE_SHARE:
+        return None
+    low, high = (f"{100 * counts['share'][end]:.0f}" for end in ("low", "high"))
+    failures = f" ({row['failed']} of {row['attempted']} failed)" if row["failed"] else ""
+    return (
+        f"only {counts['inside']} of {counts['attempted']} patients differ by less than {margin.limits:g} {margin.unit} "
+        f"with failures counted as outside{failures}, {low} to {high} % where {100 * INSIDE_SHARE:.0f} % are claimed"
+    )
 
 
 def sensitivity(
@@ -92,6 +127,12 @@ def interval_text(low: float, high: float, margin: Margin) -> str:
     return f"{tables.number(low, digits)} to {tables.number(high, digits)} {margin.unit}"
 
 
+def limits_text(low: float, high: float, margin: Margin) -> str:
+    """Outer ends of limits of agreement, with as many digits as the margin asks for."""
+    digits = _digits(margin.limits, (low, high))
+    return f"{tables.number(low, digits)} to {tables.number(high, digits)} {margin.unit}"
+
+
 def _bias_text(row: Row, margin: Margin) -> str:
     tost = row["tost"]
     ends = interval_text(tost["low"], tost["high"], margin)
@@ -99,9 +140,7 @@ def _bias_text(row: Row, margin: Margin) -> str:
 
 
 def _limits_text(row: Row, margin: Margin) -> str:
-    low, high = row["lower_limit"]["low"], row["upper_limit"]["high"]
-    digits = _digits(margin.limits, (low, high))
-    return f"the limits {tables.number(low, digits)} to {tables.number(high, digits)} {margin.unit}"
+    return f"the limits {limits_text(row['lower_limit']['low'], row['upper_limit']['high'], margin)}"
 
 
 def _digits(margin: float, values: Iterable[float]) -> int:

@@ -66,6 +66,8 @@ def plain_sentence(context: Context, entry: Decision) -> str:
     passed, stopped = climbed(entry)
     if passed is None:
         words = "not shown to be valid."
+    elif entry.get("planned_after"):
+        words = f"shown up to {_place(context, passed)}, but not claimed, because the plan was written when measurements were there."
     elif entry.get("primary", True):
         words = f"valid up to {_place(context, passed)}."
     else:
@@ -97,16 +99,30 @@ def _reasons(context: Context, phenotype: str, level: Level) -> list[str]:
     said = {
         "bias only": f"the average is right within {bias}, but single patients may differ by more than {single}",
         "not shown": f"it was not shown that the average difference stays within {bias}",
-        "shown": "the average of all patients is right, but a center contradicts it",
+        "centers": "the average of all patients is right, but a center contradicts it",
+        "spread": "centers differ by too much to speak for other centers",
+        "failures": "too many patients had no value",
+        "withheld": "a center has too few patients to give its result",
     }
+    same = "all patients differ by the same amount, which measurements never do"
     words = []
     for arm in level["arms"]:
         row = rows.get((phenotype, arm)) or {"verdict": level["verdict"]}
         if row["verdict"] == "too few":
             words.append(f"there are too few patients to decide ({tables.counts(row)} with both values)")
-        elif row["verdict"] != "shown" or len(level["arms"]) == 1:
+        elif row["verdict"] == "shown":
+            why = row.get("contradicted_by", ["centers"] if len(level["arms"]) == 1 else [])
+            words += [said[who] for who in why]
+        elif row["verdict"] == "not shown" and _is_same(row, margins):
+            words.append(same)
+        else:
             words.append(said[row["verdict"]])
     return words or ["it was not measured"]
+
+
+def _is_same(row: Mapping[str, Any], margins: Mapping[str, Any]) -> bool:
+    """Whether all differences are the same, but for rounding."""
+    return row.get("sd") is not None and row["sd"] <= 1e-9 * (margins.get("limits") or 0.0)
 
 
 def _place(context: Context, level: Level, *, effective: bool = True) -> str:
@@ -148,7 +164,8 @@ def _cell(context: Context, entry: Decision | None) -> str:
     passed, _ = climbed(entry)
     if passed is None:
         return "not shown"
-    return f"up to {_place(context, passed)}" + ("" if entry.get("primary", True) else ", not claimed")
+    is_claim = entry.get("primary", True) and not entry.get("planned_after")
+    return f"up to {_place(context, passed)}" + ("" if is_claim else ", not claimed")
 
 
 def _summary_plot(context: Context) -> list[Block]:

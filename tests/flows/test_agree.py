@@ -382,3 +382,14 @@ def test_the_command_says_the_verdicts(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "ef, B against A: agreement shown" in done.output
     assert (tmp_path / "out" / "agreement.parquet").exists()
+
+
+def test_subjects_without_a_value_can_keep_agreement_from_being_claimed(tmp_path: Path) -> None:
+    margins = tmp_path / "m.toml"
+    margins.write_text('origin = "x"\n[margins.value]\nbias = 3.0\nlimits = 8.0\nunit = "points"\n')
+    columns = {"patient": [f"P{i}" for i in range(N)], "A": list(X), "B": list(X + NOISE)}
+    columns["B"][8:] = [""] * (N - 8)
+    found = analyzed(wide(tmp_path / "t.csv", columns), AgreementOptions(margins=margins))
+    (row,), (decision,) = found["agreement"], found["decision"]
+    assert (row["verdict"], row["claimed"], row["contradicted_by"]) == ("shown", False, ["failures"])
+    assert f"agreement not claimed, because only 8 of {N} patients differ by less than 8 points" in decision["sentence"]

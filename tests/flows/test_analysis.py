@@ -87,7 +87,8 @@ def test_tight_differences_are_shown() -> None:
     assert "lies inside ±3" in row["reason"]
     assert "inside ±8" in row["reason"]
     assert results["study"]["verdict_sentences"] == [
-        "LVEF with CardioMM: valid up to 4× uniform, the highest acceleration tested."
+        "LVEF with CardioMM: valid up to 4× uniform, the highest acceleration tested. 2 centers were studied, too few to "
+        "speak for others."
     ]
 
 
@@ -187,7 +188,8 @@ def test_all_failed() -> None:
 
 def test_truth_is_compared_with_every_arm_only_where_it_is_known() -> None:
     truth = rows_of(TRUTH, baseline())[:6]
-    data = table(rows_of(REFERENCE, shifted(TIGHT, shift=5.0)), rows_of(U4, shifted(TIGHT, shift=5.0)), truth)
+    near = np.array(TIGHT) + np.tile([0.01, -0.01], 4)
+    data = table(rows_of(REFERENCE, shifted(TIGHT, shift=5.0)), rows_of(U4, shifted(near, shift=5.0)), truth)
     results = analyse(data, margins=MARGINS)
     assert only(results, "cardiomm_Uniform4")["verdict"] == "shown"  # the shared error hides
     for arm in ("fully_sampled", "cardiomm_Uniform4"):
@@ -263,10 +265,11 @@ def test_no_margin_no_claim() -> None:
     assert results["study"]["verdict_sentences"] == []
 
 
-def test_identical_images_are_shown_and_constant_values_have_no_icc() -> None:
+def test_identical_images_show_nothing_and_constant_values_have_no_icc() -> None:
     data = table(rows_of(REFERENCE, [50.0] * 8), rows_of(U4, [50.0] * 8))
     row = only(analyse(data, margins=MARGINS), "cardiomm_Uniform4")
-    assert (row["verdict"], row["sd"], row["icc"]) == ("shown", 0.0, None)
+    assert (row["verdict"], row["sd"], row["icc"]) == ("not shown", 0.0, None)
+    assert "all 8 differences are the same, 0.0 points" in row["reason"]
 
 
 def test_image_quality_and_overlap() -> None:

@@ -13,6 +13,7 @@ from flows.analysis import analyse
 from flows.analysis_options import Statistics
 from flows.analysis_plan import AnalysisPlan, Rung, plan_facts
 from flows.margins import Margin, Margins
+from stats.nested import nested_limits
 from tests.flows.tables import REFERENCE, study
 
 EF, EDV = "lv_ef_percent", "lv_edv_ml"
@@ -67,7 +68,12 @@ def test_the_claim_ends_before_the_first_level_that_fails() -> None:
 def test_everything_shown() -> None:
     (decision,) = run(of([1, 1, 1, 1]))["decision"]
     assert (decision["claimed_up_to"], decision["first_not_shown"]) == ("cardiomm_ktRadial24", None)
-    assert decision["sentence"] == "LVEF with CardioMM: valid up to 24× k-t radial, the highest acceleration tested."
+    assert decision["sentence"] == (
+        "LVEF with CardioMM: valid up to 24× k-t radial, the highest acceleration tested. 1 center was studied, too few to "
+        "speak for others."
+    )
+    (decision,) = run(of([1, 1, 1, 1], centers=split(5)))["decision"]
+    assert decision["sentence"].endswith("the highest acceleration tested.")  # five speak for a sixth
 
 
 def test_a_planned_rung_that_was_not_measured_ends_the_claim() -> None:
@@ -186,13 +192,63 @@ def test_small_centers_are_shown_and_not_judged() -> None:
     assert row["center_consistency"]["consistent"] is True
 
 
-def test_equal_differences_have_nothing_to_pool() -> None:
+@pytest.mark.parametrize("shift", [0.0, 1.0, 0.1])
+def test_equal_differences_show_nothing(shift: float) -> None:
+    # limits that rest on no spread say nothing of the next patient; 0.1 leaves rounding errors
     whole = np.arange(30.0, 30.0 + N)
-    table = study({REFERENCE: whole, **dict.fromkeys(ARMS, whole + 1.0)}, centers=split(8))
+    table = study({REFERENCE: whole, **dict.fromkeys(ARMS, whole + shift)}, centers=split(8))
+    results = run(table)
+    row, (decision,) = results["agreement"][0], results["decision"]
+    assert (row["verdict"], row["claimed"], decision["claimed_up_to"]) == ("not shown", False, None)
+    assert row["reason"].startswith(f"all 40 differences are the same, {shift:.1f} points, which leaves no spread")
+    assert "not shown at 4× uniform, because all 40 differences are the same" in decision["sentence"]
+    assert row["sensitivity"]["tipping_point"] is None
+
+
+def test_centers_of_one_patient_each_are_units_too() -> None:
+    error = np.tile([2.99, -2.9, 2.9, 2.9, 2.8], 8)[:N]
+    table = study({REFERENCE: BASE, **dict.fromkeys(ARMS, BASE + error)}, centers=[f"C{i:02d}" for i in range(N)])
+    found = run(table)["agreement"][0]["center_consistency"]
+    # each patient is a center: the interval over centers is that over patients
+    row = run(table)["agreement"][0]["tost"]
+    assert (found["random_effects"]["low"], found["random_effects"]["high"]) == pytest.approx((row["low"], row["high"]))
+
+
+def test_pairs_of_equal_patients_do_not_pass_as_independent() -> None:
+    """Five centers of eight patients, all alike within a center: 40 values, but five pieces of evidence."""
+    centers = split(5)
+    shift = dict(zip(sorted(set(centers)), [2.9, 2.9, 0.5, 2.9, 2.9], strict=True))
+    table = study(
+        {REFERENCE: BASE, **dict.fromkeys(ARMS, BASE + np.array([shift[c] for c in centers]))}, centers=centers
+    )
     row = run(table)["agreement"][0]
-    assert row["claimed"] is True
-    assert row["center_consistency"]["random_effects"] is None
-    assert row["center_consistency"]["leave_one_out"] == []
+    assert row["tost"]["equivalent"] is True  # patients taken as independent would say so
+    assert row["center_consistency"]["random_effects"]["inside"] is False
+    assert row["claimed"] is False
+
+
+def test_limits_for_a_new_center_are_shown_from_three_centers_and_judged_from_five() -> None:
+    """Centers differ by as much as patients: the limits of these patients are inside, those of a new center not."""
+    shifts = {3: [1.0, -1.0, 0.0], 5: [2.6, -2.6, 0.0, 2.3, -2.3]}
+    rows = {}
+    for k, values in shifts.items():
+        centers = split(k)
+        shift = dict(zip(sorted(set(centers)), values, strict=True))
+        error = np.array([shift[c] for c in centers]) + 2 * NOISE
+        table = study({REFERENCE: BASE, **dict.fromkeys(ARMS, BASE + error)}, centers=centers)
+        rows[k] = run(table, center_rule="interval")["agreement"][0]
+    assert rows[3]["center_consistency"]["new_center"]["inside"] is False
+    assert "limits for a new patient of a new center" in rows[3]["center_consistency"]["statement"]
+    assert rows[3]["claimed"] is True  # a claim for these three centers only
+    assert rows[5]["verdict"] == "shown"
+    assert rows[5]["center_consistency"]["random_effects"]["inside"] is True
+    assert rows[5]["center_consistency"]["new_center"]["inside"] is False
+    assert (rows[5]["claimed"], rows[5]["contradicted_by"]) == (False, ["spread"])
+    centers = np.array(split(5))
+    difference = np.array([p["test"] - p["reference"] for p in rows[5]["pairs"]])
+    own = nested_limits(difference, centers, np.arange(N))
+    assert rows[5]["center_consistency"]["new_center"]["upper_limit"]["high"] == pytest.approx(own.upper_limit.high)
+    assert run(of([1, 1, 1, 1], centers=split(2)))["agreement"][0]["center_consistency"]["new_center"] is None
 
 
 # ---- failures, descriptive, plan ---------------------------------------------------------------------------------------
@@ -209,6 +265,50 @@ def test_failures_tip_the_verdict_at_a_number_that_is_given() -> None:
     assert f"the verdict would bear {'all 5' if k >= 5 else k} of them at that margin" in row["reason"]
     wide = run(of([12, 12, 12, 12]))["agreement"][0]
     assert wide["sensitivity"]["tipping_point"] is None
+
+
+def test_many_failures_contradict_a_claim() -> None:
+    """Whoever could be measured agrees, but most could not: nothing is claimed for patients."""
+    lost = BASE + NOISE
+    lost[8:] = np.nan
+    table = study({REFERENCE: BASE, **dict.fromkeys(ARMS[:1], BASE + NOISE), **dict.fromkeys(ARMS[1:], lost)})
+    results = run(table)
+    (decision,) = results["decision"]
+    row = results["agreement"][1]
+    assert (row["verdict"], row["claimed"], row["contradicted_by"]) == ("shown", False, ["failures"])
+    assert decision["claimed_up_to"] == "cardiomm_Uniform4"
+    assert (
+        "not claimed at 8× uniform, because only 8 of 40 patients differ by less than 8 points with failures counted as "
+        "outside (32 of 40 failed), 9 to 36 % where 95 % are claimed" in decision["sentence"]
+    )
+
+
+@pytest.mark.parametrize(("lost", "claimed"), [(3, True), (6, False)])
+def test_failures_contradict_where_their_interval_says_so(lost: int, claimed: bool) -> None:
+    """Of 40: 37 of 40 has an exact interval up to 98.4 %, 34 of 40 up to 94.3 %; a claim is for 95 %."""
+    test = BASE + NOISE
+    test[:lost] = np.nan
+    row = run(study({REFERENCE: BASE, **dict.fromkeys(ARMS, test)}))["agreement"][0]
+    assert row["verdict"] == "shown"
+    assert (row["sensitivity"]["share"]["high"] < 0.95) is not claimed
+    assert row["claimed"] is claimed
+
+
+def test_a_plan_that_came_after_measurements_claims_nothing() -> None:
+    plan = AnalysisPlan(MARGINS, Statistics(primary=(EF,)), ladder=LADDER, methods=("cardiomm",))
+    frozen = plan_facts(plan) | {"frozen_before_results": False}
+    results = analyse(of([1, 1, 1, 1]), plan=plan, frozen=frozen)
+    (decision,) = results["decision"]
+    assert (decision["planned_after"], decision["claimed_up_to"]) == (True, None)
+    assert (
+        "the plan was written when measurements were there, so nothing is claimed; would be valid up to"
+        in (decision["sentence"])
+    )
+    assert not any(claims(results).values())
+    assert results["decision_together"] == []
+    assert claims(
+        analyse(of([1, 1, 1, 1]), plan=plan, frozen=frozen | {"frozen_before_results": True})
+    ) == dict.fromkeys(claims(results), True)
 
 
 def test_descriptive_numbers() -> None:

@@ -333,3 +333,42 @@ def test_agreement_studies_pool_too(tmp_path: Path) -> None:
     done = call.invoke(app, ["pool", *files, "--out", str(tmp_path / "pooled")])
     assert done.exit_code == 0, done.output
     assert "q, new against old: agreement shown" in done.output
+
+
+# ---- what other centers' results must not hide ---------------------------------------------------------------------
+
+
+def test_a_center_whose_patients_lose_their_values_ends_the_claim(tmp_path: Path) -> None:
+    """North measures 20 patients at 4x and 4 of them at 8x: its 8x is withheld, and with it 16 failures."""
+    lost = FIVE[1].copy()
+    gone = (lost["acceleration"] == 8.0) & ~lost["patient"].isin(lost["patient"].unique()[:4])
+    lost.loc[gone, ["value", "status"]] = [np.nan, "failed"]
+    results = pooled_results(exports(tmp_path, [FIVE[0], lost, *FIVE[2:]]))
+    row, (decision,) = rows(results)["cardiomm_Uniform8"], results["decision"]
+    assert (row["verdict"], row["claimed"], row["contradicted_by"]) == ("shown", False, ["withheld"])
+    assert decision["claimed_up_to"] == "cardiomm_Uniform4"
+    assert (
+        "too few patients have a value to be exported from B, which gave results in other arms" in decision["sentence"]
+    )
+    # a center that is small in every arm hides nothing
+    with_small = pd.concat([FIVE[4], center("F", 6, seed=9)], ignore_index=True)
+    small = pooled_results(exports(tmp_path / "small", [*FIVE[:4], with_small]))
+    assert small["decision"][0]["claimed_up_to"] == "cardiomm_Uniform8"
+
+
+def test_the_same_patients_under_two_names_are_refused(tmp_path: Path) -> None:
+    twin = FIVE[0].assign(center="Elsewhere")
+    made = exports(tmp_path, [FIVE[0], twin, FIVE[1]])
+    with pytest.raises(ConfigProblem, match="A and Elsewhere have the same mean and variance of lv_ef_percent"):
+        check_exports(made, ["a.json", "b.json", "c.json"])
+    check_exports([made[0], made[2]], ["a.json", "c.json"])
+
+
+def test_plans_that_came_after_measurements_pool_to_no_claim(tmp_path: Path) -> None:
+    made = exports(tmp_path, FIVE)
+    made[2]["plan"] = made[2]["plan"] | {"frozen_before_results": False}
+    check_exports(made, list("abcde"))
+    results = pooled_results(made)
+    assert results["decision"][0]["claimed_up_to"] is None
+    assert "so nothing is claimed" in results["decision"][0]["sentence"]
+    assert not any(row["claimed"] for row in results["agreement"])
