@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cohort.records import ConfigProblem
 from flows.analysis_plan import plan_of
 from flows.config import ValidationConfig, load_config, prepare_environment
+from flows.dead_runs import let_go
 from flows.notifications import key_of, notify_through
 from flows.prefect_server import LOOPBACK, PORT, Api, is_loopback, prefect_api
 from flows.schedule import GPU_LIMIT, How, nightly
@@ -88,7 +89,7 @@ def serve(path: Path, options: ServeOptions, *, say: Say) -> None:
         ensure_gpu_limit()
         say(f"page: {api.page}; runs go to {config.out}")
         say(f"next run: {coming[0]:%Y-%m-%d %H:%M %Z}" if coming else "runs begin by hand")
-        asyncio.run(_serve(deployment_of(path, config, options), api, options, say))
+        asyncio.run(_serve(deployment_of(path, config, options), config, api, options, say))
 
 
 def next_runs(options: ServeOptions, *, n: int = 1, start: datetime | None = None) -> list[datetime]:
@@ -162,13 +163,20 @@ def ensure_gpu_limit(name: str = GPU_LIMIT) -> None:
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
 
 
-async def _serve(deployment: "RunnerDeployment", api: Api, options: ServeOptions, say: Say) -> None:
+async def _serve(
+    deployment: "RunnerDeployment", config: ValidationConfig, api: Api, options: ServeOptions, say: Say
+) -> None:
     from prefect.client.orchestration import get_client
     from prefect.runner import Runner
 
     # a schedule that nobody serves is paused: nights without us shall not pile up
     runner = Runner(name=deployment.name, limit=1, pause_on_shutdown=options.cron != NEVER)
     made = await runner.aadd_deployment(deployment)
+    # of a server that has only just begun for us nobody else can hold the GPU's slot
+    limits = (GPU_LIMIT,) if api.process is not None else ()
+    gone = await asyncio.to_thread(let_go, made, out=config.out, study=config.name, limits=limits)
+    if gone:
+        say(f"{gone} run{'' if gone == 1 else 's'} ended with the process, as after a power loss; the next goes on")
     if options.run_now:
         async with get_client() as client:
             await client.create_flow_run_from_deployment(made)

@@ -48,6 +48,7 @@ NETWORK = {
 MAY_CONNECT = {
     "flows/run_server.py",
     "flows/prefect_server.py",
+    "flows/dead_runs.py",
     "flows/doctor_schedule.py",
     "flows/doctor_software.py",
     "flows/runners.py",

@@ -26,6 +26,7 @@ from flows.analysis import analyse
 from flows.analysis_options import Statistics
 from flows.analysis_plan import AnalysisPlan, Rung
 from flows.config import Running, ValidationConfig
+from flows.dead_runs import let_go
 from flows.history import Recorded
 from flows.history_drift import Finding
 from flows.margins import Margin, Margins
@@ -194,6 +195,48 @@ def test_a_deployment_runs_once_at_a_time_and_turns_others_away(written: Path, c
     assert made.parameters == {"config": str(written.resolve()), "how": {"report_url": "https://results/study"}}
     with pytest.raises(ConfigProblem, match="--name: expected a name without"):
         deployment_of(written, config, ServeOptions(name="a/b"))
+
+
+def test_runs_whose_process_is_gone_do_not_turn_later_nights_away(written: Path, client: "SyncPrefectClient") -> None:
+    """As a power loss leaves them: running for the server, with the study's only slot, and nobody there."""
+    from prefect.states import Pending, Running
+
+    config = ValidationConfig(name="Dead", cohort=written.parent, out=written.parent / "runs")
+    identity = deployment_of(written, config, ServeOptions(cron=NEVER, name="dead")).apply()
+
+    def begun() -> Any:
+        run = client.create_flow_run_from_deployment(identity)
+        client.set_flow_run_state(run.id, Pending())
+        return client.read_flow_run(run.id)
+
+    dead = begun()
+    client.set_flow_run_state(dead.id, Running())
+    assert begun().state_name == "Cancelled", "turned away"
+    with only_run(config.out, study="Dead"):
+        assert let_go(identity, out=config.out, study="Dead") == 0, "it lives: somebody holds the lock"
+    assert client.read_flow_run(dead.id).state_name == "Running"
+    assert let_go(identity, out=config.out, study="Dead") == 1
+    found = client.read_flow_run(dead.id)
+    assert (found.state_name, "its process is gone" in str(found.state and found.state.message)) == ("Crashed", True)
+    assert begun().state_name == "Pending"
+    assert let_go(identity, out=config.out, study="Dead") == 1
+    assert let_go(identity, out=config.out, study="Dead") == 0
+
+
+def test_slots_that_nobody_can_hold_are_freed(written: Path, client: "SyncPrefectClient") -> None:
+    """Those of a server that was killed with its runs: it has forgotten their leases."""
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+
+    config = ValidationConfig(name="Dead", cohort=written.parent, out=written.parent / "runs")
+    identity = deployment_of(written, config, ServeOptions(cron=NEVER, name="forgotten")).apply()
+    ensure_gpu_limit("forgotten-gpu")
+    slot = client.read_deployment(identity).global_concurrency_limit
+    assert slot
+    names = (slot.name, "forgotten-gpu")
+    for name in names:
+        client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=1))
+    assert let_go(identity, out=config.out, study="Dead", limits=("forgotten-gpu", "no-such-limit")) == 0
+    assert [client.read_global_concurrency_limit_by_name(name).active_slots for name in names] == [0, 0]
 
 
 def test_the_server_makes_runs_of_the_schedule(written: Path, client: "SyncPrefectClient") -> None:
