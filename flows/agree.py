@@ -21,7 +21,8 @@ from flows.agree_table import ONE_CENTER, Readings, TableOptions, read_readings
 from flows.agreement_table import write_agreement
 from flows.analysis import SCHEMA, plain
 from flows.analysis_plan import PLAN_FILE, AnalysisPlan
-from flows.comparison import compare
+from flows.center_consistency import center_consistency
+from flows.comparison import OF_SINGLE_READINGS, compare
 from flows.decision import contradictions
 from flows.margins import Margin
 from flows.provenance import command, commit, version
@@ -31,11 +32,6 @@ from reports.agreement_study import write_agreement_report
 from stats.bland_altman import Truth
 
 Row = dict[str, Any]
-# they rest on the spread of single readings, which means of replicates do not have
-OF_SINGLE_READINGS = (
-    *("icc", "icc_consistency", "ccc", "heteroscedasticity_p", "nonparametric_lower", "nonparametric_upper"),
-    *("percent_lower", "percent_upper", "tdi95", "within_share"),
-)
 PACKAGES = ("numpy", "scipy", "pandas", "matplotlib", "typst")
 
 
@@ -193,6 +189,16 @@ def _for_single_readings(row: Row, centers: list[Row], one: Comparison, plan: An
         part = replicate_limits(found, truth, confidence, entry["center"])
         entry |= {name: part and part[name] for name in ("lower_limit", "upper_limit")}
     margin = plan.margins.by_phenotype.get(one.measurement)
+    whole = np.isfinite(found.reference) & np.isfinite(found.test)
+    readings = (
+        (found.test - found.reference)[whole],
+        [str(c) for c in found.center[whole]],
+        found.subject[whole].tolist(),
+    )
+    difference = one.pairs.test - one.pairs.reference
+    row["center_consistency"] = center_consistency(
+        difference, one.pairs.center, centers, margin, plan.options, readings=readings
+    )
     row["limits_within_margin"] = _inside(limits, margin)
     row["agreement_test"], row["icc"] = None, None
     row["descriptive"] |= dict.fromkeys(OF_SINGLE_READINGS)

@@ -6,19 +6,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.analysis_plan import AnalysisPlan
-from flows.center_consistency import center_consistency
+from flows.center_consistency import Readings, center_consistency
 from flows.descriptive import as_dict, descriptive
 from flows.margins import Margin
 from flows.pairing import Pairs
 from flows.verdicts import decide, has_no_spread, sensitivity
 from stats.agreement_test import exact_agreement
-from stats.bland_altman import BlandAltman, bland_altman
+from stats.bland_altman import BlandAltman, bland_altman, repeated
 from stats.centers import center_mean, summarize
 from stats.equivalence import limits_within, tost_paired
 from stats.intervals import mean_interval
 from stats.tipping_point import tipping_point
 
 FEWEST_FOR_LIMITS = 3
+# they rest on the spread of single readings, which means of replicates do not have
+OF_SINGLE_READINGS = (
+    *("icc", "icc_consistency", "ccc", "heteroscedasticity_p", "nonparametric_lower", "nonparametric_upper"),
+    *("percent_lower", "percent_upper", "tdi95", "within_share"),
+)
 Row = dict[str, Any]
 
 
@@ -48,7 +53,7 @@ def compare(
     n = difference.size
     row: Row = {"attempted": pairs.attempted, "n": n, "failed": pairs.attempted - n}
     row |= {"bias": bias_of(difference, options.confidence), "sd": float(difference.std(ddof=1)) if n > 1 else None}
-    limits = _limits(pairs.reference, pairs.test, options.confidence)
+    limits = _pair_limits(pairs, None, options.confidence)
     row |= limit_ends(limits)
     row |= {"tost": _tost(difference, margin, options.alpha), "limits_within_margin": _within(limits, margin)}
     row["agreement_test"] = _agreement_test(difference, margin, options.alpha)
@@ -59,8 +64,13 @@ def compare(
     row["icc"] = icc and icc | {"form": "A,1"}
     row["center_level"] = _center_level(pairs, options.confidence)
     centers = _by_center(pairs, options.confidence)
-    row["center_consistency"] = center_consistency(difference, pairs.center, centers, margin, options)
-    row["sensitivity"] = _sensitivity(difference, pairs.attempted, margin, plan)
+    row["center_consistency"] = center_consistency(
+        difference, pairs.center, centers, margin, options, readings=_readings(pairs)
+    )
+    row["sensitivity"] = _sensitivity(difference, pairs, margin, plan)
+    row["replicates"] = None
+    if pairs.scans is not None:
+        _for_single_scans(row, pairs, limits)
     row["verdict"], row["reason"] = decide(row, margin, minimum_patients=options.minimum_patients)
     values = zip(pairs.center, pairs.patient, pairs.reference.tolist(), pairs.test.tolist(), strict=True)
     row["pairs"] = [
@@ -88,6 +98,36 @@ def limit_ends(limits: BlandAltman | None) -> Row:
 
 def _limits(reference: NDArray[np.float64], test: NDArray[np.float64], confidence: float) -> BlandAltman | None:
     return bland_altman(reference, test, confidence=confidence) if reference.size >= FEWEST_FOR_LIMITS else None
+
+
+def _pair_limits(pairs: Pairs, kept: NDArray[np.intp] | None, confidence: float) -> BlandAltman | None:
+    """Limits for a single scan, of all patients or of some; those of means of scans would be too narrow."""
+    chosen = np.arange(pairs.reference.size) if kept is None else kept
+    scans = pairs.scans
+    if scans is not None and chosen.size >= FEWEST_FOR_LIMITS:
+        mine = np.isin(scans.patient, chosen)
+        x, y, patient = scans.reference[mine], scans.test[mine], scans.patient[mine]
+        if patient.size > chosen.size:
+            return repeated(x, y, patient, truth="varying", confidence=confidence)
+    return _limits(pairs.reference[chosen], pairs.test[chosen], confidence)
+
+
+def _readings(pairs: Pairs) -> Readings | None:
+    if pairs.scans is None:
+        return None
+    names = [pairs.center[place] for place in pairs.scans.patient.tolist()]
+    return pairs.scans.test - pairs.scans.reference, names, pairs.scans.patient.tolist()
+
+
+def _for_single_scans(row: Row, pairs: Pairs, limits: BlandAltman | None) -> None:
+    """Leave out what rests on the spread of single scans and was made of means of several."""
+    if pairs.scans is None:
+        return
+    row["sd"] = limits.sd.estimate if limits else None
+    row["agreement_test"], row["icc"] = None, None
+    row["descriptive"] |= dict.fromkeys(OF_SINGLE_READINGS)
+    many = pairs.scans.patient.size
+    row["replicates"] = {"truth": "varying", "readings_reference": many, "readings_test": many, "unpaired_readings": 0}
 
 
 def _tost(difference: NDArray[np.float64], margin: Margin | None, alpha: float) -> Row | None:
@@ -123,13 +163,13 @@ def _agreement_test(difference: NDArray[np.float64], margin: Margin | None, alph
 
 
 def _sensitivity(
-    difference: NDArray[np.float64], attempted: int, margin: Margin | None, plan: AnalysisPlan
+    difference: NDArray[np.float64], pairs: Pairs, margin: Margin | None, plan: AnalysisPlan
 ) -> Row | None:
     if margin is None:
         return None
     options, tipping = plan.options, None
-    enough = difference.size >= max(FEWEST_FOR_LIMITS, options.minimum_patients)
-    if enough and not has_no_spread(float(difference.std(ddof=1)), margin):
+    attempted, enough = pairs.attempted, difference.size >= max(FEWEST_FOR_LIMITS, options.minimum_patients)
+    if enough and pairs.scans is None and not has_no_spread(float(difference.std(ddof=1)), margin):
         tipping = tipping_point(
             difference,
             lower=margin.lower,
@@ -160,5 +200,5 @@ def _by_center(pairs: Pairs, confidence: float) -> list[Row]:
     for center, kept in pairs.by_center():
         reference, test = pairs.reference[kept], pairs.test[kept]
         row = {"center": center, "n": reference.size, "bias": bias_of(test - reference, confidence)}
-        rows.append(row | limit_ends(_limits(reference, test, confidence)))
+        rows.append(row | limit_ends(_pair_limits(pairs, kept, confidence)))
     return rows

@@ -40,7 +40,10 @@ NOTE_FIELDS = (
     "Relaxation times depend on field strength: only differences within a scan are pooled over fields, absolute values "
     "never; no intraclass correlation is given for them, as the spread between fields would inflate it."
 )
-NOTE_AVERAGED = "Some patients have several scans of a kind; their values were averaged: each patient counts once."
+NOTE_AVERAGED = (
+    "Some patients have several scans of a kind. Each patient counts once, by the mean of its scans; limits of agreement "
+    "are for a single scan (replicates, varying truth, Zou 2013), and what cannot be had from means is left out."
+)
 
 
 @dataclass(frozen=True)

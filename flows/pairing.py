@@ -12,8 +12,20 @@ from flows.descriptions import FULLY_SAMPLED, SCAN_KEY, TRUTH
 
 
 @dataclass(frozen=True)
+class ScanPairs:
+    """Both values of every scan, where patients have several; `patient` is the position in `Pairs`."""
+
+    patient: NDArray[np.intp]
+    reference: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Patients that were attempted, and the values of those that have both; one entry a patient, by center and name."""
+    """Patients that were attempted, and the values of those that have both; one entry a patient, by center and name.
+
+    Where some have several scans, `averaged`, values are their means, and `scans` holds what they are the means of.
+    """
 
     attempted: int
     center: list[str]
@@ -21,6 +33,7 @@ class Pairs:
     reference: NDArray[np.float64]
     test: NDArray[np.float64]
     averaged: bool
+    scans: ScanPairs | None = None
 
     def by_center(self) -> list[tuple[str, NDArray[np.intp]]]:
         """Each center with the positions of its patients, which stand together."""
@@ -76,6 +89,8 @@ def pair(scans: Scans, against: str, arm: str) -> Pairs:
     both = scope & ~np.isnan(reference) & ~np.isnan(test)
     count = np.bincount(scans.index[both], minlength=len(scans.patient))
     kept = np.flatnonzero(count)
+    averaged = bool((count > 1).any())
+    place = np.cumsum(count > 0) - 1
     sums = [np.bincount(scans.index[both], weights=v[both], minlength=count.size) for v in (reference, test)]
     return Pairs(
         attempted=int(np.unique(scans.index[scope]).size),
@@ -83,5 +98,6 @@ def pair(scans: Scans, against: str, arm: str) -> Pairs:
         patient=[scans.patient[i] for i in kept],
         reference=sums[0][kept] / count[kept],
         test=sums[1][kept] / count[kept],
-        averaged=bool((count > 1).any()),
+        averaged=averaged,
+        scans=ScanPairs(place[scans.index[both]], reference[both], test[both]) if averaged else None,
     )

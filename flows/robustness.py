@@ -44,7 +44,7 @@ def add_robustness(agreement: Sequence[Row], plan: AnalysisPlan) -> Row | None:
         n_resamples=RESAMPLES_OF_LIMITS,
     )
     for row, found in zip(rows, drawn.columns, strict=True):
-        if found is not None:
+        if found is not None and not row.get("replicates"):  # limits of means of several scans are not those of one
             row["robustness"] = {
                 name: _entry(part)
                 for name in ("bias", "lower_limit", "upper_limit", "within_share")

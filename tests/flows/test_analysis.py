@@ -11,6 +11,7 @@ import pytest
 from cohort.records import ConfigProblem
 from flows.analysis import analyse, plain
 from flows.margins import Margin, Margins, load_margins
+from stats.bland_altman import repeated
 
 MARGINS = Margins({"lv_ef_percent": Margin(3.0, 8.0, "points"), "t1_ms": Margin(15.0, 45.0, "ms")}, origin="test")
 TIGHT = [-0.6, 0.4, 0.2, -0.3, 0.5, -0.1, 0.3, -0.4]
@@ -207,7 +208,29 @@ def test_several_scans_of_a_patient_count_once() -> None:
     row = only(results, "cardiomm_Uniform4")
     assert row["n"] == 8
     assert row["bias"]["estimate"] == pytest.approx(np.mean(TIGHT) + 0.5)
-    assert any("averaged" in note for note in results["study"]["notes"])
+    assert any("by the mean of its scans" in note for note in results["study"]["notes"])
+
+
+def test_limits_are_for_a_single_scan_where_patients_have_several() -> None:
+    """Means of two scans that err in opposite directions agree almost perfectly; a single scan does not."""
+    first, second = [s * d + 3.6 for d, s in zip(TIGHT, [1.0] * 8, strict=True)], [d - 3.6 for d in TIGHT]
+    parts = [rows_of(REFERENCE, baseline()), rows_of(U4, shifted(first))]
+    again = [rows_of(REFERENCE, baseline(), scan="again"), rows_of(U4, shifted(second), scan="again")]
+    row = only(analyse(table(*parts, *again), margins=MARGINS), "cardiomm_Uniform4")
+    base = np.array(baseline())
+    known = repeated(
+        np.tile(base, 2), np.concatenate([shifted(first), shifted(second)]), np.tile(np.arange(8), 2), truth="varying"
+    )
+    assert (row["n"], row["attempted"]) == (8, 8)  # each patient counts once
+    for name in ("lower_limit", "upper_limit"):
+        assert row[name]["low"] == pytest.approx(getattr(known, name).low)
+        assert row[name]["high"] == pytest.approx(getattr(known, name).high)
+    assert row["sd"] == pytest.approx(known.sd.estimate)
+    assert row["verdict"] == "bias only"  # the limits of the means, about ±1, would have been shown
+    assert row["replicates"]["readings_test"] == 16
+    assert row["descriptive"]["tdi95"] is None
+    assert row["agreement_test"] is None
+    assert row["robustness"] is None
 
 
 def test_patients_of_the_same_name_in_two_centers_are_two() -> None:
