@@ -16,6 +16,7 @@ from flows.classification import diagnosis, reclassification
 from flows.comparison import compare
 from flows.decision import decide_ladders, decide_together
 from flows.descriptions import FIELD_DEPENDENT, FULLY_SAMPLED, IMAGE_QUALITY, OVERLAP, SCAN_KEY, TRUTH
+from flows.evidence import evidence, evidence_note
 from flows.margins import Margins
 from flows.pairing import comparisons, pair, scans_of
 from flows.robustness import add_robustness
@@ -68,8 +69,8 @@ def analyse(
     -------
     dict
         ``schema study cohort plan arms agreement centers decision decision_together reclassification diagnosis
-        subgroups trend bias_profile outliers resampling image_quality overlap failures`` of results.json: only str, int, float,
-        bool, list, dict and None (None for what could not be computed).
+        subgroups trend bias_profile outliers resampling evidence image_quality overlap failures`` of results.json: only
+        str, int, float, bool, list, dict and None (None for what could not be computed).
 
     Raises
     ------
@@ -94,6 +95,7 @@ def analyse(
     decisions = decide_ladders(agreement, arms, plan, planned_after=late)
     together = decide_together(decisions, plan)
     resampling = add_robustness(agreement, plan)
+    worth = evidence(agreement, arms, plan)
     facts = patient_facts(table, measurements, sexes)
     cohort = descriptions.cohort(table)
     if facts["sex"]:
@@ -104,7 +106,7 @@ def analyse(
         "schema": SCHEMA,
         "study": {
             "name": str(table["study"].iloc[0]),
-            "notes": descriptions.notes(table, agreement, averaged=averaged),
+            "notes": [*descriptions.notes(table, agreement, averaged=averaged), *evidence_note(worth, arms)],
             "verdict_sentences": [entry["sentence"] for entry in (*together, *decisions)],
         },
         "cohort": cohort,
@@ -120,6 +122,7 @@ def analyse(
         "bias_profile": bias_profile(agreement, plan),
         "outliers": outliers(agreement, _scans(table), plan),
         "resampling": resampling,
+        "evidence": worth,
         "image_quality": descriptions.summaries(table, IMAGE_QUALITY, ["arm", "modality", "metric"], bootstrap),
         "overlap": descriptions.summaries(table, OVERLAP, ["arm", "phenotype"], bootstrap),
         "failures": descriptions.failures(table),

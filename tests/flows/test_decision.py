@@ -341,3 +341,23 @@ def test_the_plan_stands_in_the_results() -> None:
         analyse(of([1, 1, 1, 1]), plan=plan, margins=MARGINS)
     with pytest.raises(ConfigProblem, match="lv_mass_g has no margins"):
         analyse(of([1, 1, 1, 1]), plan=replace(plan, options=Statistics(primary=("lv_mass_g",))))
+
+
+def test_measurements_that_follow_from_each_other_are_less_evidence() -> None:
+    """Two measurements with one error are worth one; with errors that have nothing in common, two."""
+    other = np.tile([0.4, 0.4, -0.4, -0.4], 10)  # not correlated with the next
+    own = np.tile([0.5, -0.5, 0.5, -0.5], 10)
+
+    def worth(first: np.ndarray, second: np.ndarray) -> tuple[list[float], list[str]]:
+        parts = [
+            study({REFERENCE: BASE, ARMS[0]: BASE + error}, phenotype=name)
+            for name, error in ((EF, first), (EDV, second))
+        ]
+        results = run(pd.concat(parts))
+        return [row["effective"] for row in results["evidence"]], results["study"]["notes"]
+
+    assert worth(own, 3 * own)[0] == pytest.approx([1.0])
+    numbers, notes = worth(own, other)
+    assert numbers == pytest.approx([2.0])
+    assert any("2 of them are worth about 2.0 independent ones (Li and Ji, of 40 patients" in note for note in notes)
+    assert worth(own, 0 * own) == ([], run(of([1, 1, 1, 1]))["study"]["notes"])  # nothing varies: nothing to count
