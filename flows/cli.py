@@ -9,6 +9,7 @@ from cohort.records import CardioValError, RunStopped
 from flows import (
     commands_agreement,
     commands_doctor,
+    commands_ecv,
     commands_history,
     commands_patient,
     commands_plan,
@@ -37,6 +38,7 @@ app.add_typer(commands_readers.app, name="readers")
 app.add_typer(commands_history.app, name="history")
 app.add_typer(commands_doctor.app)
 app.add_typer(commands_reproduce.app)
+app.add_typer(commands_ecv.app)
 
 
 def main() -> None:
