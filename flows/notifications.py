@@ -186,6 +186,14 @@ def automations(study: str, *, block_id: UUID) -> tuple[AutomationCore, Automati
     )
 
 
+def _asked(automation: AutomationCore) -> dict[str, Any]:
+    """What an automation waits for and does, without what the server adds."""
+    # an automation that was just written does not see what happens in the same moment: it is not written for nothing
+    content = automation.model_dump(mode="json", include={"trigger", "actions"}, exclude={"trigger": {"id"}})
+    content["trigger"]["expect"] = sorted(content["trigger"]["expect"])
+    return content
+
+
 def _at_once(expect: set[str], **match: Any) -> EventTrigger:
     return EventTrigger(expect=expect, posture=Posture.Reactive, threshold=1, within=timedelta(0), **match)
 
@@ -222,10 +230,11 @@ def notify_through(block: str, *, study: str) -> list[str]:
         wanted = automations(study, block_id=found.id)
         for one in wanted:
             known = client.read_automations_by_name(one.name)
-            if known:
-                client.update_automation(known[0].id, one)
-            else:
+            if not known:
                 client.create_automation(one)
+            elif _asked(known[0]) != _asked(one):
+                # whether it is on stays as somebody set it on the page
+                client.update_automation(known[0].id, one.model_copy(update={"enabled": known[0].enabled}))
     return [one.name for one in wanted]
 
 

@@ -431,6 +431,15 @@ def test_an_automation_is_made_once_and_holds_no_secret(client: "SyncPrefectClie
     (other,) = client.read_automations_by_name(broken)
     assert other.trigger.expect >= {"prefect.flow-run.Failed", "prefect.flow-run.Crashed"}  # type: ignore[union-attr]
     assert "hidden" not in kept.model_dump_json() + other.model_dump_json()
+    # switched off on the page: a new start leaves it off, and writes nothing that is there already
+    client.pause_automation(kept.id)
+    paused = client.read_automations_by_name(name)[0]
+    notify_through("custom-webhook/ward", study="S")
+    assert client.read_automations_by_name(name) == [paused]
+    client.update_automation(kept.id, wanted[0].model_copy(update={"enabled": False, "actions": []}))
+    notify_through("custom-webhook/ward", study="S")
+    (renewed,) = client.read_automations_by_name(name)
+    assert (renewed.enabled, renewed.actions) == (False, wanted[0].actions)
 
 
 def test_a_run_that_does_not_end_well_is_told_of(written: Path, client: "SyncPrefectClient") -> None:
