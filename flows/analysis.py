@@ -16,6 +16,7 @@ from flows.classification import diagnosis, reclassification
 from flows.comparison import compare
 from flows.decision import decide_ladders, decide_together
 from flows.descriptions import FIELD_DEPENDENT, FULLY_SAMPLED, IMAGE_QUALITY, OVERLAP, SCAN_KEY, TRUTH
+from flows.doubles import doubles, doubles_note, without_doubles
 from flows.evidence import evidence, evidence_note
 from flows.margins import Margins
 from flows.pairing import comparisons, pair, scans_of
@@ -45,7 +46,8 @@ def analyse(
 ) -> dict[str, Any]:
     """Turn the tidy table of measurements into the statements of results.json.
 
-    Differences are accelerated - fully sampled of the same scan, and where truth is known also arm - truth, for the
+    A patient who is there under two names, with the same values everywhere to the last digit, counts once, and a note
+    says so. Differences are accelerated - fully sampled of the same scan, and where truth is known also arm - truth, for the
     fully sampled arm too. Patients are the unit: values of several scans of one patient are averaged.
 
     Parameters
@@ -87,6 +89,8 @@ def analyse(
         plan = AnalysisPlan(margins=margins or Margins({}, ""), options=chosen)
     check_primary(plan)
     table = _checked(measurements)
+    twice = doubles(table)
+    table = without_doubles(table, twice)
     arms = _arms(table)
     if not plan.ladder:
         plan = replace(plan, ladder=rungs_of(arms))
@@ -106,7 +110,11 @@ def analyse(
         "schema": SCHEMA,
         "study": {
             "name": str(table["study"].iloc[0]),
-            "notes": [*descriptions.notes(table, agreement, averaged=averaged), *evidence_note(worth, arms)],
+            "notes": [
+                *doubles_note(twice),
+                *descriptions.notes(table, agreement, averaged=averaged),
+                *evidence_note(worth, arms),
+            ],
             "verdict_sentences": [entry["sentence"] for entry in (*together, *decisions)],
         },
         "cohort": cohort,

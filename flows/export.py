@@ -17,6 +17,7 @@ from flows.analysis import SCHEMA, plain
 from flows.analysis_plan import plan_hash
 from flows.comparison import FEWEST_FOR_LIMITS, bias_of, limit_ends
 from flows.descriptions import FULLY_SAMPLED, TRUTH, arm_names
+from flows.doubles import doubles, without_doubles
 from stats.bland_altman import bland_altman
 
 Row = dict[str, Any]
@@ -126,7 +127,8 @@ def _attempted(run_dir: Path, results: Mapping[str, Any]) -> dict[tuple[str, str
     if not path.is_file():
         raise MissingFile(path, "the table of measurements, which says how many patients were attempted in each center")
     table = pd.read_parquet(path)
-    table = table.assign(arm=arm_names(table), center=table["center"].astype(str))
+    table = table.assign(arm=arm_names(table), center=table["center"].astype(str), patient=table["patient"].astype(str))
+    table = without_doubles(table, doubles(table))
     found = {}
     for phenotype, rows in table[table["arm"] != TRUTH].groupby("phenotype"):
         reference = rows.loc[rows["arm"] == FULLY_SAMPLED, ["center", "patient"]]

@@ -361,3 +361,23 @@ def test_measurements_that_follow_from_each_other_are_less_evidence() -> None:
     assert numbers == pytest.approx([2.0])
     assert any("2 of them are worth about 2.0 independent ones (Li and Ji, of 40 patients" in note for note in notes)
     assert worth(own, 0 * own) == ([], run(of([1, 1, 1, 1]))["study"]["notes"])  # nothing varies: nothing to count
+
+
+def test_a_patient_under_two_names_counts_once() -> None:
+    parts = [of([1, 1, 1, 1]), of([1, 1, 1, 1], phenotype=EDV)]
+    parts[1]["value"] *= 3
+    table = pd.concat(parts)
+    copy = table[table["patient"] == "P007"].assign(patient="P900", center="B")
+    results = run(pd.concat([table, copy]))
+    assert {row["n"] for row in results["agreement"]} == {N}
+    assert results["cohort"]["n_patients"] == N
+    assert results["study"]["notes"][0].startswith("The same patient under two names: P007 of A and P900 of B have")
+    assert run(pd.concat([table, copy]))["agreement"] == run(table)["agreement"]
+    # another value anywhere makes another patient, and too few values tell nobody apart
+    other = copy.copy()
+    other.iloc[0, other.columns.get_loc("value")] += 1e-9
+    assert run(pd.concat([table, other]))["agreement"][0]["n"] == N + 1
+    assert run(pd.concat([parts[0], copy[copy["phenotype"] == EF]]))["agreement"][0]["n"] == N + 1
+    lost = copy.assign(value=np.nan, status="failed")
+    again = lost.assign(patient="P901")
+    assert run(pd.concat([table, lost, again]))["agreement"][0]["attempted"] == N + 2  # failures alike are no copies
