@@ -1,7 +1,7 @@
 """What do images measure that are already reconstructed? Every series under a folder, DICOM or NIfTI, to one table."""
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +24,12 @@ from flows.provenance import command, commit, device_name, version
 from flows.resume import held
 from flows.stages import one_line
 from phenotyping.nnunet import model_identity
+from phenotyping.quality_control import Finding, overall
 
 SOME_FAILED = 3
 PACKAGES = ("numpy", "scipy", "torch", "nibabel", "pandas", "pyarrow", "pydicom", "highdicom", "nnunetv2")
 FAILURE_COLUMNS = ("patient", "series", "modality", "phenotype", "file", "reason")
-SERIES_COLUMNS = ("patient", "series", "modality", "status", "reason", "first_file", "n_files", "note")
+SERIES_COLUMNS = ("patient", "series", "modality", "status", "quality", "reason", "first_file", "n_files", "note")
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,20 @@ def _measured(
         try:
             manifest = read_manifest(phenotype_series(one, root, out / one.name, options))
             made, note, reason = manifest["rows"], manifest["facts"]["note"], ""
+            quality = quality_of(manifest["facts"])
             sequences[one.name] = manifest["facts"].get("sequence")
         except (ConfigProblem, WeightsProblem):  # the same for every series
             raise
         except (CardioValError, ValueError, RuntimeError, MemoryError) as problem:  # torch's errors are RuntimeErrors
             made, note, reason = failed_rows(one, _told(problem, root), options), "", _told(problem, root)
+            quality = ""
         bad = [row for row in made if row["status"] == "failed"]
         failures += [_failure(one, row["phenotype"], row["reason"], root) for row in bad]
         if reason and not made:  # a map without a phenotype of its own
             failures.append(_failure(one, "", reason, root))
         status = "failed" if reason else "measured" if not bad else "measured in part"
-        listed[one.name] = _listed(one, root, status, reason or "; ".join(sorted({row["reason"] for row in bad})), note)
+        why = reason or "; ".join(sorted({row["reason"] for row in bad}))
+        listed[one.name] = _listed(one, root, status, why, note, quality)
         rows += made
     if advance:
         advance("phenotype", len(wanted), max(len(wanted), 1), "")
@@ -173,12 +177,21 @@ def _write_run(
     write_text(summary.folder / "run.toml", tomli_w.dumps(without_none(record)))
 
 
-def _listed(series: ImageSeries, root: Path, status: str, reason: str, note: str = "") -> dict[str, Any]:
+def quality_of(facts: Mapping[str, Any]) -> str:
+    """The worst outcome of the checks of a cine's labels: pass, warn or fail; empty where none were made."""
+    checks = facts.get("quality_control")
+    return overall(Finding(**check) for check in checks) if checks else ""
+
+
+def _listed(
+    series: ImageSeries, root: Path, status: str, reason: str, note: str = "", quality: str = ""
+) -> dict[str, Any]:
     return {
         "patient": series.patient,
         "series": series.name,
         "modality": series.kind,
         "status": status,
+        "quality": quality,
         "reason": reason,
         "first_file": series.files[0].relative_to(root).as_posix(),
         "n_files": len(series.files),

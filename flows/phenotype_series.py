@@ -33,7 +33,7 @@ from phenotyping.labels import ALL_NAMES
 from phenotyping.nnunet import model_identity, segment
 from phenotyping.topology import repair
 
-PHENOTYPE_VERSION = 3
+PHENOTYPE_VERSION = 4
 METHOD: Final = "images"
 
 
@@ -263,15 +263,23 @@ def _map(
     fitted = fit_map(loaded, series.kind, align=labels if options.conventions.motion_correction else None)
     values, regions = map_values(fitted, labels, loaded, series.kind)
     name = MAP_PHENOTYPE[series.kind].removesuffix("_ms")
-    path, picture = folder / f"{name}_map.nii.gz", folder / "picture.png"
-    write_image(
-        path,
-        loaded.stored(fitted.t_ms)[None],
-        spacing_mm=loaded.spacing_mm,
-        sidecar={"series": series.name, "unit": "ms", "fit": fitted.how},
-        allow_nan=True,
-        affine=loaded.affine,
-    )
+    picture = folder / "picture.png"
+    files: list[Path] = []
+    for quantity, values_of_pixels, unit in (
+        ("map", fitted.t_ms, "ms"),
+        ("sd", fitted.sd_ms, "ms"),
+        ("r2", fitted.r2, ""),
+    ):
+        path = folder / f"{name}_{quantity}.nii.gz"
+        write_image(
+            path,
+            loaded.stored(values_of_pixels)[None],
+            spacing_mm=loaded.spacing_mm,
+            sidecar={"series": series.name, "unit": unit, "fit": fitted.how},
+            allow_nan=True,
+            affine=loaded.affine,
+        )
+        files += [path, path.with_name(f"{name}_{quantity}.json")]
     normals = normals_of(MAP_PHENOTYPE[series.kind], field_t=loaded.field_t, sequence=fitted.sequence)
     map_picture(
         picture,
@@ -285,7 +293,7 @@ def _map(
     )
     facts = {"fit": fitted.how, "sequence": fitted.sequence, "times_ms": np.asarray(loaded.times_ms).tolist()}
     facts |= {"map": regions} if regions else {}
-    return values, facts, [path, path.with_name(f"{name}_map.json"), picture]
+    return values, facts, [*files, picture]
 
 
 def failed_checks(facts: Mapping[str, Any]) -> str:

@@ -172,13 +172,6 @@ def myocardial_t2(t2_ms: Array, labels: Labels, *, spacing_mm: Spacing, t2_sd_ms
     return _of_wall("T2", t2_ms, labels, spacing_mm, t2_sd_ms)
 
 
-def myocardial_t1rho(
-    t1rho_ms: Array, labels: Labels, *, spacing_mm: Spacing, t1rho_sd_ms: Array | None = None
-) -> RegionValue:
-    """Median T1rho of the myocardium; arguments and errors as in `myocardial_t1`."""
-    return _of_wall("T1rho", t1rho_ms, labels, spacing_mm, t1rho_sd_ms)
-
-
 def central_wall(labels: Labels, *, spacing_mm: Spacing) -> Mask:
     """Myocardium between 25 and 75 % of the way from the cavity to the outside (`phenotyping.regions`)."""
     return transmural_band(labels, spacing_mm=spacing_mm)

@@ -20,7 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from typer.testing import CliRunner
 
 import flows.phenotype_series
-from cohort.images import read_placed, write_image
+from cohort.images import read_labels, read_placed, write_image
 from cohort.normal_values import normal_range
 from cohort.records import ConfigProblem, MeasurementFailed, WeightsProblem
 from cohort.synthetic.population import SyntheticPatient, draw_patient
@@ -181,6 +181,20 @@ def test_the_phantom_is_measured_right(measured: PhenotypeSummary, patient: Synt
     facts = read_manifest(measured.folder / "P7_series005" / "series.json")["facts"]
     assert facts["map"]["wall"]["median_ms"] == value(measured, "t1_ms")
     assert "segment 8" in facts["map"]
+    place = measured.folder / "P7_series005"
+    t1_ms, sd_ms, r2 = (read_placed(place / f"t1_{name}.nii.gz", allow_nan=True).image for name in ("map", "sd", "r2"))
+    wall = read_labels(place / "labels.nii.gz")[0] == 2
+    assert 0 < np.nanmedian(sd_ms[wall]) < 0.1 * np.nanmedian(t1_ms[wall])
+    assert 0.9 < np.nanmedian(r2[wall]) <= 1
+
+
+def test_the_worst_check_of_labels_stands_beside_the_series(measured: PhenotypeSummary) -> None:
+    stored = read_manifest(measured.folder / "P7_series003" / "series.json")["facts"]["quality_control"]
+    outcomes = {check["status"] for check in stored}
+    worst = next(word for word in ("fail", "warn", "pass") if word in outcomes)
+    assert measured.series.set_index("series")["quality"].to_dict() == {
+        "P7_series003": worst, "P7_series004": "", "P7_series005": "",
+    }  # fmt: skip
 
 
 def test_published_values_stand_beside_the_tables(measured: PhenotypeSummary) -> None:

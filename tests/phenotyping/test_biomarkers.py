@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cohort.records import MeasurementFailed
-from phenotyping.biomarkers import central_wall, myocardial_t1, myocardial_t1rho, myocardial_t2
+from phenotyping.biomarkers import central_wall, myocardial_t1, myocardial_t2, regional_values
 from phenotyping.labels import LV, MYOCARDIUM, RV
 
 SPACING = (8.0, 1.5, 1.5)
@@ -66,7 +66,8 @@ def test_failed_and_implausible_and_uncertain_pixels_are_counted_out(rng: np.ran
 def test_two_dimensions_and_other_parameters() -> None:
     labels, _ = slice_labels()
     assert myocardial_t2(t1_map(labels, 47.0)[0], labels[0], spacing_mm=SPACING).median_ms == 47
-    assert myocardial_t1rho(t1_map(labels, 52.0), labels, spacing_mm=SPACING).name == "T1rho"
+    found = regional_values("T1rho", t1_map(labels, 52.0), labels, spacing_mm=SPACING)
+    assert (found.wall.name, found.wall.median_ms) == ("T1rho", 52)
 
 
 def test_thin_wall_falls_back_to_the_whole_and_says_so() -> None:
