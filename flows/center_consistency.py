@@ -109,7 +109,7 @@ def objection(found: Row | None, margin: Margin, options: Statistics) -> str | N
             f"with centers as the unit the {level:.0f} % interval of the bias, {ends}, exceeds {margin.bias_text}"
         )
     if _contradicts(found["new_center"], found, options):
-        parts.append(f"{_new_center_text(found['new_center'], margin)} exceed ±{margin.limits:g}")
+        parts.append(f"{_new_center_text(found['new_center'], margin)}, exceed ±{margin.limits:g}")
     against = centers_against(found, options)
     if against:
         what = "the whole interval of the bias" if options.center_rule == "interval" else "the bias"
@@ -200,7 +200,7 @@ def _contradicts(new_center: Row | None, found: Row, options: Statistics) -> boo
 
 def _new_center_text(new_center: Row, margin: Margin) -> str:
     ends = limits_text(new_center["lower_limit"]["low"], new_center["upper_limit"]["high"], margin)
-    return f"the limits for a new patient of a new center, {ends},"
+    return f"the limits for a new patient of a new center, {ends}"
 
 
 def _centers(n: int) -> str:

@@ -238,7 +238,13 @@ def test_limits_for_a_new_center_are_shown_from_three_centers_and_judged_from_fi
         table = study({REFERENCE: BASE, **dict.fromkeys(ARMS, BASE + error)}, centers=centers)
         rows[k] = run(table, center_rule="interval")["agreement"][0]
     assert rows[3]["center_consistency"]["new_center"]["inside"] is False
-    assert "limits for a new patient of a new center" in rows[3]["center_consistency"]["statement"]
+    low, high = (
+        rows[3]["center_consistency"]["new_center"][e][s] for e, s in (("lower_limit", "low"), ("upper_limit", "high"))
+    )
+    assert rows[3]["center_consistency"]["statement"].endswith(
+        f"; the limits for a new patient of a new center, −{-low:.1f} to {high:.1f} points, not inside ±8; the spread between "
+        "3 centers cannot be estimated: a claim is one for these centers"
+    )
     assert rows[3]["claimed"] is True  # a claim for these three centers only
     assert rows[5]["verdict"] == "shown"
     assert rows[5]["center_consistency"]["random_effects"]["inside"] is True
