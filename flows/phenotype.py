@@ -17,11 +17,13 @@ from flows.agreement_table import inert_texts
 from flows.caching import read_manifest
 from flows.outcome import measurement_table, without_none
 from flows.phenotype_inputs import ImageSeries, find_images
+from flows.phenotype_maps import MAP_PHENOTYPE
 from flows.phenotype_normals import NORMAL_COLUMNS, normal_rows
 from flows.phenotype_options import PhenotypeOptions
 from flows.phenotype_series import failed_rows, phenotype_series
 from flows.provenance import command, commit, device_name, version
 from flows.resume import held
+from flows.segment_values import segments_of_images
 from flows.stages import one_line
 from phenotyping.nnunet import model_identity
 from phenotyping.quality_control import Finding, overall
@@ -29,18 +31,20 @@ from phenotyping.quality_control import Finding, overall
 SOME_FAILED = 3
 PACKAGES = ("numpy", "scipy", "torch", "nibabel", "pandas", "pyarrow", "pydicom", "highdicom", "nnunetv2")
 FAILURE_COLUMNS = ("patient", "series", "modality", "phenotype", "file", "reason")
+SEGMENT_COLUMNS = ("patient", "series", "modality", "quantity", "unit", "segment", "value")
 SERIES_COLUMNS = ("patient", "series", "modality", "status", "quality", "reason", "first_file", "n_files", "note")
 
 
 @dataclass(frozen=True)
 class PhenotypeSummary:
-    """What a run found: the table of series, the measurements, published values beside those of tissue, and 0 or 3 for the
-    shell."""
+    """What a run found: the table of series, the measurements, published values beside those of tissue, values by AHA segment,
+    and 0 or 3 for the shell."""
 
     folder: Path
     series: pd.DataFrame
     measurements: pd.DataFrame
     normals: pd.DataFrame
+    segments: pd.DataFrame
     failures: pd.DataFrame
     exit_status: int
 
@@ -99,6 +103,7 @@ def _measured(
     wanted = [one for one in series if one.kind != "other"]
     sequences: dict[str, str | None] = {}
     rows: list[dict[str, Any]] = []
+    segments: list[dict[str, Any]] = []
     listed = {one.name: _listed(one, root, "skipped", one.reason) for one in series if one.kind == "other"}
     failures = [_file_failure(problem, root) for problem in problems]
     for done, one in enumerate(wanted):
@@ -108,6 +113,9 @@ def _measured(
             manifest = read_manifest(phenotype_series(one, root, out / one.name, options))
             made, note, reason = manifest["rows"], manifest["facts"]["note"], ""
             quality = quality_of(manifest["facts"])
+            own = {"patient": one.patient, "series": one.name, "modality": one.kind}
+            of_segments = segments_of_images(manifest["facts"], map_name=MAP_PHENOTYPE.get(one.kind))
+            segments += [own | row for row in of_segments]
             sequences[one.name] = manifest["facts"].get("sequence")
         except (ConfigProblem, WeightsProblem):  # the same for every series
             raise
@@ -130,6 +138,7 @@ def _measured(
         series=pd.DataFrame([listed[one.name] for one in series], columns=list(SERIES_COLUMNS)),
         measurements=table,
         normals=pd.DataFrame(normal_rows(rows, sequences), columns=list(NORMAL_COLUMNS)),
+        segments=pd.DataFrame(segments, columns=list(SEGMENT_COLUMNS)),
         failures=pd.DataFrame(failures, columns=list(FAILURE_COLUMNS)),
         exit_status=SOME_FAILED if failures else 0,
     )
@@ -140,7 +149,7 @@ def _write(summary: PhenotypeSummary) -> None:
     with replacing(out / "measurements.parquet") as temporary:
         summary.measurements.to_parquet(temporary, index=False)
     tables = {"measurements": summary.measurements, "failures": summary.failures, "series": summary.series}
-    for name, table in {**tables, "normal_values": summary.normals}.items():
+    for name, table in {**tables, "normal_values": summary.normals, "segments": summary.segments}.items():
         write_text(out / f"{name}.csv", inert_texts(table).to_csv(index=False, lineterminator="\n"))
 
 

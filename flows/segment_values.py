@@ -29,6 +29,36 @@ def by_segment(values: Mapping[int, float]) -> dict[str, float | None]:
     return {str(segment): value if math.isfinite(value) else None for segment, value in values.items()}
 
 
+def segments_of_images(facts: Mapping[str, Any], *, map_name: str | None) -> list[dict[str, Any]]:
+    """Quantity, unit, segment and value of every AHA segment of one series that `cardioval phenotype` measured.
+
+    Parameters
+    ----------
+    facts
+        Of its manifest.
+    map_name
+        What its map shows (``t1_ms``), None for a cine.
+    """
+    rows = [
+        {"quantity": quantity, "unit": unit, "segment": int(segment), "value": float(value)}
+        for quantity, unit in UNITS.items()
+        for segment, value in facts.get(quantity, {}).items()
+        if value is not None
+    ]
+    if map_name is not None:
+        rows += [
+            {
+                "quantity": map_name,
+                "unit": "ms",
+                "segment": int(name.removeprefix("segment ")),
+                "value": entry["median_ms"],
+            }
+            for name, entry in facts.get("map", {}).items()
+            if name.startswith("segment ")
+        ]
+    return rows
+
+
 def segment_table(manifests: Iterable[Path]) -> pd.DataFrame:
     """One row for each scan, arm, quantity and AHA segment that has a value.
 

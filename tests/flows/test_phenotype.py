@@ -181,6 +181,7 @@ def test_the_phantom_is_measured_right(measured: PhenotypeSummary, patient: Synt
     facts = read_manifest(measured.folder / "P7_series005" / "series.json")["facts"]
     assert facts["map"]["wall"]["median_ms"] == value(measured, "t1_ms")
     assert "segment 8" in facts["map"]
+    assert {"t1_ms", "wall_thickness_mean"} <= set(pd.read_csv(measured.folder / "segments.csv")["quantity"])
     place = measured.folder / "P7_series005"
     t1_ms, sd_ms, r2 = (read_placed(place / f"t1_{name}.nii.gz", allow_nan=True).image for name in ("map", "sd", "r2"))
     wall = read_labels(place / "labels.nii.gz")[0] == 2

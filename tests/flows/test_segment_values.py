@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from flows.caching import write_manifest
-from flows.segment_values import by_segment, write_segments
+from flows.segment_values import by_segment, segments_of_images, write_segments
 
 
 def manifest(folder: Path, patient: str, mean_mm: dict[int, float]) -> Path:
@@ -42,3 +42,20 @@ def test_a_run_without_cines_has_an_empty_table(tmp_path: Path) -> None:
     table = pd.read_parquet(write_segments(tmp_path, []))
     assert table.empty
     assert "segment" in table
+
+
+def test_images_give_wall_strain_and_map_by_segment() -> None:
+    cine = {
+        "wall_thickness_mean": by_segment({1: 7.5, 2: float("nan")}),
+        "radial_strain_peak": {"8": 31.0},
+        "notes": [],
+    }
+    assert [tuple(row.values()) for row in segments_of_images(cine, map_name=None)] == [
+        ("wall_thickness_mean", "mm", 1, 7.5),
+        ("radial_strain_peak", "%", 8, 31.0),
+    ]
+    regions = {"wall": {"median_ms": 1000.0}, "segment 8": {"median_ms": 1010.0}, "median_r2": 0.9, "not measured": {}}
+    assert [tuple(row.values()) for row in segments_of_images({"map": regions}, map_name="t1_ms")] == [
+        ("t1_ms", "ms", 8, 1010.0)
+    ]
+    assert segments_of_images({}, map_name="t2star_ms") == []
