@@ -393,3 +393,21 @@ def test_subjects_without_a_value_can_keep_agreement_from_being_claimed(tmp_path
     (row,), (decision,) = found["agreement"], found["decision"]
     assert (row["verdict"], row["claimed"], row["contradicted_by"]) == ("shown", False, ["failures"])
     assert f"agreement not claimed, because only 8 of {N} patients differ by less than 8 points" in decision["sentence"]
+
+
+def test_with_replicates_a_new_center_is_judged_by_single_readings(tmp_path: Path) -> None:
+    margins = tmp_path / "m.toml"
+    margins.write_text('origin = "x"\n[margins.value]\nbias = 3.0\nlimits = 8.0\nunit = "points"\n')
+    swing = np.tile([1.5, -1.5], N)  # two readings of a subject err in opposite directions
+    columns = {
+        "patient": [f"P{i}" for i in range(N) for _ in range(2)],
+        "center": [f"C{i % 6}" for i in range(N) for _ in range(2)],
+        "replicate": [1, 2] * N,
+        "A": list(np.repeat(X, 2)),
+        "B": list(np.repeat(X + NOISE, 2) + swing),
+    }
+    found = analyzed(wide(tmp_path / "t.csv", columns), AgreementOptions(margins=margins, truth="varying"))
+    (row,), (nested,) = found["agreement"], found["nested"]
+    of_new_center = row["center_consistency"]["new_center"]
+    assert of_new_center["upper_limit"] == nested["upper_limit"]
+    assert of_new_center["sd"] == nested["sd"]["estimate"] > 1.5  # of means it would be that of NOISE, 0.4
