@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from cohort.dicom import DicomStack, load_stack
 from cohort.dicom_series import DicomSeries, Kind, find_series
+from cohort.foreign import leads_out
 from cohort.images import PlacedImage, read_placed, sidecar_path
-from cohort.records import ConfigProblem, FileProblem, WrongShape
+from cohort.records import ConfigProblem, FileProblem, UnreadableFile, WrongShape
 from flows.phenotype_people import apart, names_of_people
 
 MODALITIES: Final[dict[str, Kind]] = {
@@ -78,6 +79,9 @@ class LoadedSeries:
         return array if self.placed is None else self.placed.as_shown(array)
 
 
+LEADS_OUT = "symbolic link out of the folder; not followed, put the file itself here"
+
+
 def find_images(
     root: Path, *, modality: str = "auto", skip: Path | None = None
 ) -> tuple[list[ImageSeries], list[FileProblem]]:
@@ -102,9 +106,13 @@ def find_images(
     if not root.is_dir():
         raise ConfigProblem(f"{root} is no folder; expected one with DICOM or NIfTI images")
     files = _files(root, skip)
+    # another's file, a patient's of another study even, is not measured because somebody points to it
+    outside = {path for path in files if path.is_symlink() and leads_out(path, root)}
+    files = [path for path in files if path not in outside]
     nifti = [path for path in files if path.name.lower().endswith((".nii", ".nii.gz"))]
     known = set(nifti)
     found, problems = find_series(path for path in files if path not in known)
+    problems += [UnreadableFile(path, LEADS_OUT) for path in sorted(outside)]
     others = _nifti_images(root, nifti, problems)
     series = [*_dicom_images(root, found, others={one.patient for one in others}), *others]
     if not series and not problems:

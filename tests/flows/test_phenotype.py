@@ -447,6 +447,21 @@ def test_patients_of_one_folder_are_told_apart(tmp_path: Path) -> None:
     assert all(s.patient.startswith(tmp_path.name) for s in series)
 
 
+def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "cine.nii.gz").write_bytes(b"of another study")
+    (root / "cine.nii.gz").symlink_to(elsewhere / "cine.nii.gz")
+    (root / "loop.nii").symlink_to(root / "loop.nii")
+    (root / "folder").symlink_to(elsewhere)
+    series, problems = find_images(root)
+    assert series == []
+    assert {problem.path.name: problem.reason for problem in problems} == dict.fromkeys(
+        ("cine.nii.gz", "loop.nii"), "symbolic link out of the folder; not followed, put the file itself here"
+    )
+
+
 def test_results_inside_the_folder_are_not_taken_for_images(
     patient: SyntheticPatient, cine: NDArray[np.uint16], tmp_path: Path
 ) -> None:
