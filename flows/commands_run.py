@@ -44,7 +44,11 @@ def validate(
     resume: Resume = False,
     out: Annotated[Path | None, typer.Option(help="Another output folder than the configuration names.")] = None,
 ) -> None:
-    """Validate the reconstructions of a cohort against its fully sampled images."""
+    """Validate the reconstructions of a cohort against its fully sampled images.
+
+    Exit status 0 where all was measured, 3 where something failed, 2 for a bad call, 4 where the disk or Prefect's server
+    stopped it and --resume goes on.
+    """
     from dataclasses import replace
 
     from flows.config import load_config

@@ -202,7 +202,8 @@ def worth_logging(record: logging.LogRecord) -> bool:
     import httpx
 
     problem = record.exc_info[1] if record.exc_info else None
-    # tasks that were under way when a run stopped: that it did is told, and they are done when it goes on
-    given_up = "Task run cancelled by the task runner" in record.getMessage()
-    told = given_up or isinstance(problem, httpx.HTTPError | ConnectionError | RunStopped)
+    # tasks that failed are told as scans that failed; those under way when a run stopped are done when it goes on
+    said = record.getMessage()
+    of_task = "Task run cancelled by the task runner" in said or "Finished in state Failed('Task run enc" in said
+    told = of_task or isinstance(problem, httpx.HTTPError | ConnectionError | RunStopped)
     return not told and getattr(problem, "errno", None) not in STOPS

@@ -3,6 +3,7 @@ process stays behind."""
 
 import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import tomli_w
 from rich.console import Console
 
 from cohort.records import ConfigProblem, RunStopped
-from flows.run_server import of_server, one_line, through_prefect
+from flows.run_server import of_server, one_line, through_prefect, worth_logging
 from flows.validate import validate
 from tests.flows.power import disk
 from tests.flows.small_run import small_cohort, small_config, small_flow, timeless
@@ -209,3 +210,17 @@ def test_what_the_server_answers_is_short() -> None:
         "Server error '500' for url 'http://127.0.0.1:1/api/' For more information check: https://developer.mozilla.org"
     )
     assert one_line(RuntimeError(asked)) == "Server error '500' for url 'http://127.0.0.1:1/api/"
+
+
+@pytest.mark.parametrize(
+    ("message", "worth"),
+    [
+        ("Finished in state Failed('Task run encountered an exception UnreadableFile: cine.mat: zeros')", False),
+        ("Crash detected! Task run cancelled by the task runner", False),
+        ("Finished in state Failed('Flow run encountered an exception KeyError')", True),
+        ("Crash detected! Execution was aborted by a termination signal.", True),
+    ],
+)
+def test_what_is_told_in_a_line_of_ours_is_not_told_twice(message: str, worth: bool) -> None:
+    record = logging.LogRecord("prefect.task_runs", logging.ERROR, "x", 1, "%s", (message,), None)
+    assert worth_logging(record) is worth
