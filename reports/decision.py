@@ -45,6 +45,11 @@ def limits(context: Context) -> list[Block]:
     items = [str(context.texts["retrospective"])]
     items += [banner(context, kind) for kind in results["study"].get("simulated") or []]
     items.append(texts["truth known" if context.agreement("truth") else "truth unknown"])
+    if results["plan"].get("frozen_before_results") is False:
+        items.append(
+            "The analysis plan was written when measurements were there already. What was chosen after the data were seen "
+            "claims nothing."
+        )
     n = len(context.centers)
     if n < FEW_CENTERS:
         items.append(texts["few centers"].format(n="1 center" if n == 1 else f"{n} centers"))

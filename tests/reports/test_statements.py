@@ -119,6 +119,36 @@ def test_centers_that_contradict_what_was_not_measured_and_what_is_not_primary(
     assert "shown up to 4× uniform (effective 3.1×), but not claimed" in secondary
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"contradicted_by": ["failures"]}, "too many patients had no value."),
+        ({"contradicted_by": ["spread", "failures"]}, "centers differ by too much to speak for other centers and too many "
+         "patients had no value."),
+        ({"verdict": "not shown", "sd": 0.0}, "all patients differ by the same amount, which measurements never do."),
+    ],
+)  # fmt: skip
+def test_what_the_data_do_not_carry_is_said(
+    results: dict[str, Any], folder: Path, facts: dict[str, Any], said: str
+) -> None:
+    for row in results["agreement"]:
+        row |= {"verdict": "shown"} | facts
+    stopped = entry("shown", facts.get("verdict", "shown"), passed=(True, False))
+    assert plain_sentence(context_of(results, folder), stopped).endswith(f"At 8× k-t Gaussian {said}")
+
+
+def test_a_plan_that_came_after_measurements_is_said(results: dict[str, Any], folder: Path) -> None:
+    late = entry("shown", passed=(True,), planned_after=True)
+    words = plain_sentence(context_of(results, folder), late)
+    assert (
+        "shown up to 4× uniform (effective 3.1×), but not claimed, because the plan was written when measurements"
+        in words
+    )
+    results["plan"]["frozen_before_results"] = False
+    (block,) = blocks_of(results, "limits", folder)
+    assert any("claims nothing" in item for item in block["items"])
+
+
 def test_shown_and_claimed_are_two_things(results: dict[str, Any], folder: Path) -> None:
     rows = [r for r in results["agreement"] if (r["phenotype"], r["against"]) == (EF, "fully_sampled")]
     for row, claimed in zip(rows, (True, False, False), strict=True):
