@@ -24,7 +24,8 @@ def evidence(agreement: Sequence[Row], arms: Sequence[Row], plan: AnalysisPlan) 
     Returns
     -------
     list of dict
-        ``arm n_measurements n_patients effective``, of arms with 2 measurements and 10 patients.
+        ``arm n_measurements n_patients effective``, of arms with 2 measurements, 10 patients and more patients than
+        measurements.
     """
     found = []
     for arm in (arm["arm"] for arm in arms):
@@ -39,7 +40,7 @@ def evidence(agreement: Sequence[Row], arms: Sequence[Row], plan: AnalysisPlan) 
         if len(people) < FEWEST_PATIENTS:
             continue
         values = values[np.ptp(values, axis=1) > 0]
-        if len(values) < 2:
+        if not 2 <= len(values) < len(people):  # a correlation matrix of as many patients has no full rank
             continue
         number = effective_tests(np.corrcoef(values))
         found.append({"arm": arm, "n_measurements": len(values), "n_patients": len(people), "effective": number})
