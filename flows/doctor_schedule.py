@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from statistics import median
 from typing import Any
 
@@ -71,6 +71,15 @@ def judged(deployment: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
         since = _day(late[-1]["expected_start_time"])
         many = "1 run is" if len(late) == 1 else f"{len(late)} runs are"
         return problem(f"{name}: {many} late, since {since}{said}", f"nobody begins what is due: {START}")
+    turned_away = list(takewhile(lambda run: run["state_name"] != "Completed", runs))
+    turned_away = [run for run in turned_away if run["state_name"] == "Cancelled"]
+    if len(turned_away) >= FEWEST_RUNS:
+        since = _day(turned_away[-1]["expected_start_time"])
+        return problem(
+            f"{name}: {len(turned_away)} runs were canceled since {since}, and none has ended well{said}",
+            "look at the run that is Running on Prefect's page; if nothing computes, start cardioval serve again, or free "
+            "its slot under Concurrency",
+        )
     if deployment["paused"] and deployment["schedules"]:
         return warning(f"{name}: its schedule is paused{said}", f"start it again: {START}")
     if due and deployment["status"] == "NOT_READY":

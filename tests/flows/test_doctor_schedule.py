@@ -33,6 +33,8 @@ def run(state: str, days: float = 1) -> dict[str, Any]:
         ({}, [], "ok", "no run has ended yet"),
         ({}, [run("Running", 0), run("Completed")], "ok", "the last run: Completed"),
         ({}, [run("Late", 0.5), run("Late", 1.5), run("Completed", 2.5)], "problem", "2 runs are late, since 20"),
+        ({}, [*map(run, ["Cancelled"] * 3), run("Running", 4)], "problem", "3 runs were canceled since 20"),
+        ({}, [run("Cancelled"), run("Completed"), run("Cancelled"), run("Cancelled")], "ok", "scheduled"),
         ({"paused": True}, [run("Completed", 5)], "warning", "its schedule is paused"),
         ({"status": "NOT_READY"}, [run("Completed")], "problem", "nobody is there to begin its runs"),
         ({}, [run("Crashed"), run("Completed", 2)], "warning", "the last run: Crashed 20"),
