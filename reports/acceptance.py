@@ -109,12 +109,20 @@ def _facts(context: Context, about: Mapping[str, Any]) -> list[list[str]]:
         *(("Diagnosis", _diagnosis(r)) for r in (about.get("diagnosis") or {}).get("rules") or []),
         ("Bootstrap", f"{bootstrap['n_resamples']} resamples, seed {bootstrap['seed']}" if bootstrap else None),
         ("Origin of the margins", str(about.get("margins_origin") or tables.MISSING)),
+        ("Written before the measurements", _when(about.get("frozen_before_results"))),
         ("Frozen (UTC)", about.get("frozen_utc")),
         ("Plan as a file", about.get("file")),
         ("Hash of the margins file (SHA-256)", about.get("margins_sha256")),
         ("Hash of the plan (SHA-256)", str(about.get("sha256") or tables.MISSING)),
     ]
     return [[term, str(words)] for term, words in items if words is not None]
+
+
+def _when(is_before: bool | None) -> str:
+    """Whether the plan may carry a claim; a run that does not say so is not believed."""
+    if is_before is None:
+        return "not recorded"
+    return "yes" if is_before else "NO: measurements were there already, so nothing is claimed"
 
 
 def _classes(rule: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from reports import figures, tables
 from reports.descriptive import percent
 from reports.document import Block, Context, in_order, plots_block, table_block
 from reports.live import live_pairs
-from reports.selection import bias_margin_text
+from reports.selection import bias_margin_text, grid_legend
 from reports.tables import Cell, Row
 
 Entry = Mapping[str, Any]
@@ -84,10 +84,7 @@ def verdict_grid(context: Context, names: Names, *, caption: str) -> Block:
             {"phenotype": name, "label": names.label(name), "unit": names.unit(name), "note": note, "cells": cells}
         )
     columns = [{"method": None, "label": tables.arm_label(arm), "note": _against(context, arm)} for arm in arms]
-    legend = (
-        f"In each cell: bias [{context.level} interval]; limits of agreement; pairs evaluated/planned. "
-        "Below each measurement: margin of the bias / of the limits."
-    )
+    legend = grid_legend(context)
     groups = [{"method": None, "label": context.texts["compared"], "columns": columns}]
     return {"kind": "grid", "caption": caption, "legend": legend, "groups": groups, "rows": lines}
 

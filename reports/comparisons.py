@@ -13,7 +13,7 @@ from reports import figures, tables
 from reports.descriptive import descriptive_blocks, percent
 from reports.document import Block, Context, by_method, in_order, plots_block
 from reports.live import live_pairs
-from reports.selection import absent_block, bias_margin_text, long_table
+from reports.selection import absent_block, bias_margin_text, grid_legend, long_table
 from reports.tables import Cell, Row, Table
 
 Entries = Mapping[tuple[str, str], Mapping[str, Any]]
@@ -126,10 +126,7 @@ def _grid(
                 "cells": [_grid_cell(rows.get((phenotype, a["arm"])), phenotype, a["method"], claims) for a in shown],
             }
         )
-    legend = (
-        f"In each cell: bias [{context.level} interval]; limits of agreement; pairs evaluated/planned. "
-        "Below each measurement: margin of the bias / of the limits."
-    )
+    legend = grid_legend(context)
     return {"kind": "grid", "caption": caption, "legend": legend, "groups": groups, "rows": lines}
 
 

@@ -34,6 +34,17 @@ def bias_margin_text(margins: Mapping[str, Any] | None) -> str:
     )
 
 
+def grid_legend(context: Context) -> str:
+    """How to read a cell of a grid of verdicts, and why limits inside the margin may still not do."""
+    level = f"{100 * (1 - 2 * context.results['plan']['alpha']):g} %"
+    return (
+        f"In each cell: bias [{context.level} interval]; limits of agreement; pairs evaluated/planned. "
+        "Below each measurement: margin of the bias / of the limits. "
+        f"The verdict looks at the {level} interval of the bias and at the outer ends of the limits' {context.level} intervals, "
+        "which reach further than the limits in the cell; the table of agreement lists them."
+    )
+
+
 def absent_block(words: str) -> Block:
     """The paragraph of a section that has nothing to show; a checklist then claims nothing for it."""
     return text_block(words) | {"absent": True}

@@ -268,17 +268,18 @@ def test_pointing_at_a_point_shows_whose_it_is_and_its_values(shown: Visit) -> N
     page.locator("#plots summary").click()
     stage = page.locator("[data-live]")
     stage.scroll_into_view_if_needed()
-    box = stage.bounding_box()
+    page.locator(".tip").wait_for(state="attached")
     live = json.loads(zlib.decompress(b64decode(stage.get_attribute("data-live")), wbits=-zlib.MAX_WBITS))
     for index, (said, difference) in enumerate((("C0, patient P0", "+1.3"), ("C1, patient P3", "+30.0"))):
         point = live["panels"][0]["points"].split(";")[index * 3].split(" ")
-        page.mouse.move(box["x"] + int(point[0]) / 1e4 * box["width"], box["y"] + int(point[1]) / 1e4 * box["height"])
+        box = stage.bounding_box()  # read just before: a page that is still drawing moves it
+        stage.hover(position={"x": int(point[0]) / 1e4 * box["width"], "y": int(point[1]) / 1e4 * box["height"]})
         page.locator(".tip", has_text=said).wait_for()
         tip = page.locator(".tip").inner_text()
         assert said in tip
         assert f"difference (%) {difference}" in tip
         assert "SENSE 4×" in tip
-    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    stage.hover(position={"x": 1, "y": 1})
     page.locator(".tip").wait_for(state="hidden")
 
 

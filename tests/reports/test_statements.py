@@ -147,6 +147,23 @@ def test_a_plan_that_came_after_measurements_is_said(results: dict[str, Any], fo
     results["plan"]["frozen_before_results"] = False
     (block,) = blocks_of(results, "limits", folder)
     assert any("claims nothing" in item for item in block["items"])
+    for before, said in ((False, "NO: "), (True, "yes"), (None, "not recorded")):
+        results["plan"]["frozen_before_results"] = before
+        facts = dict(blocks_of(results, "plan", folder)[0]["items"])
+        assert facts["Written before the measurements"].startswith(said)
+    intro = next(
+        s["intro"] for s in yaml.safe_load((HERE / "sections.yaml").read_text())["sections"] if s["id"] == "plan"
+    )
+    assert "before any scan was opened" not in intro, "true only where the plan says so"
+
+
+def test_the_grid_says_which_intervals_decide(results: dict[str, Any], folder: Path) -> None:
+    """Limits inside the margin beside the words "bias only" puzzle, where nobody says that their outer ends count."""
+    results["plan"]["alpha"] = 0.025
+    grid = next(b for b in blocks_of(results, "verdict", folder) if b["kind"] == "grid")
+    assert (
+        "looks at the 95 % interval of the bias and at the outer ends of the limits' 95 % intervals" in grid["legend"]
+    )
 
 
 def test_shown_and_claimed_are_two_things(results: dict[str, Any], folder: Path) -> None:
