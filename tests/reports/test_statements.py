@@ -151,6 +151,10 @@ def test_a_plan_that_came_after_measurements_is_said(results: dict[str, Any], fo
         results["plan"]["frozen_before_results"] = before
         facts = dict(blocks_of(results, "plan", folder)[0]["items"])
         assert facts["Written before the measurements"].startswith(said)
+    results["plan"]["frozen_before_results"] = False
+    table = next(b for b in blocks_of(results, "acceptance", folder) if b["kind"] == "table")
+    assert "written when measurements were there" in table["caption"]
+    assert "neither centers nor failures" in table["columns"][-1]["label"]
     intro = next(
         s["intro"] for s in yaml.safe_load((HERE / "sections.yaml").read_text())["sections"] if s["id"] == "plan"
     )
