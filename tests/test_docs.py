@@ -128,7 +128,9 @@ def test_pictures_have_alternative_text(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_pages_belong_to_no_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    hosts = {host for host in re.findall(r"https?://([\w.-]+)", text) if host not in ("doi.org", "127.0.0.1", "10.0.0.2")}
+    hosts = {
+        host for host in re.findall(r"https?://([\w.-]+)", text) if host not in ("doi.org", "127.0.0.1", "10.0.0.2")
+    }
     assert not hosts, f"{page.name} names {hosts}"
     wrong = re.search(
         r"(?<![\w.~])/(work|home|root|tmp|mnt|Users|opt)/|\bsession\b|pypi|--index-url", text, re.IGNORECASE
