@@ -41,7 +41,7 @@ def analyse(
     confidence: float = 0.95,
     alpha: float = 0.05,
     minimum_patients: int = 6,
-    n_resamples: int = 2000,
+    n_resamples: int = 10_000,
     seed: int = 20251221,
 ) -> dict[str, Any]:
     """Turn the tidy table of measurements into the statements of results.json.

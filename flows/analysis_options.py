@@ -52,7 +52,7 @@ class Statistics:
     ef_cut_offs: tuple[float, ...] = (35.0, 40.0, 50.0)
     ef_near: float = 3.0
     diagnosis: str = ""
-    n_resamples: int = 2000
+    n_resamples: int = 10_000
     seed: int = 20251221
     plan: str = ""
 
