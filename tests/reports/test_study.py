@@ -136,7 +136,7 @@ def test_the_page_warns_of_what_the_data_are(page: Page, pdf_pages: list[str]) -
         assert "SYNTHETIC PATIENTS" in text
         assert "Undersampling was retrospective" in text
         assert "Not a medical device" in text
-        assert "proposals, to be confirmed" in text
+        assert "called proposals have to be confirmed by a clinician" in text
 
 
 def test_every_verdict_is_told_by_text_sign_and_color(written: Written, page: Page) -> None:
