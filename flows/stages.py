@@ -37,7 +37,7 @@ from recon.fourier import remove_readout_oversampling
 from recon.inference import network_of, pick_device
 from recon.reliability_model import SHIPPED_MODELS
 
-RECONSTRUCTION_VERSION = 4
+RECONSTRUCTION_VERSION = 5
 SEGMENTATION_VERSION = 5
 # rows of the header that the measurements need
 KEPT_INFO = ("Simulated", "HeartRate", "Height", "Weight")

@@ -20,6 +20,7 @@ from recon.map_edges import continued_to_edges
 KERNEL = 6  # k-space points along each side of a patch
 MAX_CALIBRATION = 24  # k-space points used along each axis; more only costs time
 RANK_THRESHOLD = 0.05  # singular values of the calibration matrix below this part of the largest are noise
+MIN_OVERLAP = 0.1  # a start vector that the matrix shortens more, compared with its strongest column, is no start
 POWER_STEPS, CHEBYSHEV_STEPS, CHEBYSHEV_BOUND = 3, 12, 0.95
 ROW_BUDGET = 2**19  # complex numbers of the pixel matrices worked on at once, to stay in the cache
 
@@ -158,7 +159,7 @@ def _slice_maps(
     for start in range(0, ny, step):
         rows = slice(start, min(start + step, ny))
         matrices = torch.einsum("abix,iy->abyx", along_x, waves_y[:, rows])
-        maps[:, rows], support[rows] = _dominant_eigenvector(matrices)
+        maps[:, rows], support[rows] = _dominant_eigenvector(matrices, principal)
     virtual = torch.einsum("a,ayx->yx", principal.conj(), maps)
     maps = maps * torch.exp(-1j * virtual.angle())
     if calibration.shape[-1] < nx:
@@ -192,11 +193,19 @@ def _waves(n: int, offsets: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.exp(1j * phase).to(dtype)
 
 
-def _dominant_eigenvector(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Unit eigenvector (n, ...) and eigenvalue (...) of Hermitian matrices (n, n, ...) by polynomial iteration."""
+def _dominant_eigenvector(matrices: torch.Tensor, principal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit eigenvector (n, ...) and eigenvalue (...) of Hermitian matrices (n, n, ...) by polynomial iteration.
+
+    Where two eigenvalues are alike, as with few coils that the calibration does not tell apart, the start decides: it is
+    the strongest combination of the coils (n), ``principal``, so that the order of the coils does not.
+    """
     diagonal = torch.diagonal(matrices, dim1=0, dim2=1).real.movedim(-1, 0)
     strongest = diagonal.argmax(0, keepdim=True)
-    vector = torch.gather(matrices, 1, strongest.expand(len(matrices), 1, *strongest.shape[1:]))[:, 0]
+    column = torch.gather(matrices, 1, strongest.expand(len(matrices), 1, *strongest.shape[1:]))[:, 0]
+    vector = torch.einsum("abyx,b->ayx", matrices, principal)
+    # a place that this combination does not see starts from its strongest coil
+    blind = torch.linalg.vector_norm(vector, dim=0) < MIN_OVERLAP * torch.linalg.vector_norm(column, dim=0)
+    vector = torch.where(blind, column, vector)
     for _ in range(POWER_STEPS):
         vector = (matrices * _unit(vector)).sum(1)
     # Chebyshev polynomial: bounded on [0, bound], growing fast above it, where only the largest eigenvalue should be

@@ -6,7 +6,7 @@ import torch
 
 from cohort.records import MeasurementFailed
 from recon.coils import calibrated_maps, calibration_size, espirit_maps
-from recon.fourier import center_crop
+from recon.fourier import center_crop, fft2c
 from recon.sampling import undersampling_mask
 
 
@@ -59,6 +59,22 @@ def test_maps_follow_a_permutation_of_the_coils(coil_phantom) -> None:  # type: 
     body = np.abs(coil_phantom.image).min(axis=0)[:, None] > 0
     difference = permuted * torch.exp(-1j * phase.angle()) - straight[:, order]
     assert float((difference.abs() * torch.from_numpy(body)).max()) < 5e-3
+
+
+@pytest.mark.parametrize("seed", [2, 92, 130])
+def test_two_coils_that_little_calibration_cannot_tell_apart_follow_their_permutation(seed: int) -> None:
+    """Both eigenvalues of a pixel are near 1: what begins the iteration decides, so it must not be a coil's number."""
+    rng = np.random.default_rng(seed)
+    y, x = np.linspace(-1, 1, 34)[:, None], np.linspace(-1, 1, 22)
+    image = ((x - 0.1) ** 2 + (y + 0.2) ** 2 < 0.5) * np.exp(0.5j * (x + y))
+    maps = np.stack([np.exp(-((x - side) ** 2) - y**2 + 1j * x * side) for side in (1, -1)])
+    kspace = fft2c(image * maps) + 0.01 * (rng.standard_normal((2, 34, 22)) + 1j * rng.standard_normal((2, 34, 22)))
+    mask = undersampling_mask("ktRadial", nx=22, ny=34, n_frames=1, acceleration=4, n_calibration=12, seed=2)
+    here, there = (
+        calibrated_maps(torch.from_numpy(k.astype(np.complex64))[None, None], mask).maps.numpy()
+        for k in (kspace, kspace[::-1].copy())
+    )
+    np.testing.assert_allclose(projection(there[:, ::-1], here), 1, atol=1e-3)
 
 
 def test_maps_do_not_depend_on_the_scale(coil_phantom) -> None:  # type: ignore[no-untyped-def]
