@@ -30,7 +30,7 @@ from cohort.matfile import (
     write_variable,
 )
 from cohort.matslices import Reader, open_slices
-from cohort.mrd import MRD_SUFFIXES, open_mrd, read_mrd, read_mrd_header
+from cohort.mrd import is_mrd, open_mrd, read_mrd, read_mrd_header
 from cohort.records import NotFinite, UnreadableFile, WrongShape
 
 __all__ = [
@@ -177,11 +177,6 @@ def read_header(path: Pathish) -> tuple[int, int, int, int, int]:
         shape = _five_lengths(name, variables[name].shape, path)
         variables[name].check_complex()
     return shape
-
-
-def is_mrd(path: Pathish) -> bool:
-    """Whether a file is taken for MRD, by its suffix."""
-    return Path(path).suffix.lower() in MRD_SUFFIXES
 
 
 def write_kspace(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cohort.atomic import write_text
 from cohort.foreign import is_file, read_content
 from cohort.matfile import Pathish
-from cohort.mrd import MRD_SUFFIXES, read_mrd_info
+from cohort.mrd import is_mrd, read_mrd_info
 from cohort.records import MissingFile, UnreadableFile, WrongShape
 
 InfoValue = str | float
@@ -59,7 +59,7 @@ def read_info(path_to_mat: Pathish) -> dict[str, InfoValue]:
     MissingFile, UnreadableFile
         No header; or one that is no table, states a unit other than mm, ms, T, degree or bpm, or contradicts itself.
     """
-    if Path(path_to_mat).suffix.lower() not in MRD_SUFFIXES:
+    if not is_mrd(path_to_mat):
         return _beside(info_path(path_to_mat))
     own: dict[str, InfoValue] = dict(read_mrd_info(path_to_mat))
     try:
@@ -178,7 +178,7 @@ def _times_of_info(mat: Path, keys: tuple[str, ...], table: Path) -> tuple[Path,
     wanted = " or ".join(f"{k}(ms)" for k in keys)
     try:
         info = read_info(mat)
-        source = mat if mat.suffix.lower() in MRD_SUFFIXES else info_path(mat)
+        source = mat if is_mrd(mat) else info_path(mat)
     except MissingFile as error:
         raise MissingFile(table, f"missing: no timing file, and no header with {wanted}") from error
     for key in keys:

@@ -51,6 +51,11 @@ HZ_PER_T = 42.577478518e6  # of the proton, CODATA 2018
 SPACES = ("encodedSpace", "reconSpace")
 
 
+def is_mrd(path: Pathish) -> bool:
+    """Whether a file is taken for MRD, by its suffix."""
+    return Path(path).suffix.lower() in MRD_SUFFIXES
+
+
 def read_mrd(path: Pathish, *, group: str = "dataset") -> NDArray[np.complex64]:
     """Read the k-space of one scan, whole and checked.
 

@@ -22,7 +22,7 @@ from flows.agreement_table import write_agreement
 from flows.analysis import SCHEMA, plain
 from flows.analysis_plan import PLAN_FILE, AnalysisPlan
 from flows.center_consistency import center_consistency
-from flows.comparison import OF_SINGLE_READINGS, compare
+from flows.comparison import compare, leave_out_single_readings
 from flows.decision import contradictions
 from flows.margins import Margin
 from flows.provenance import command, commit, version
@@ -200,8 +200,7 @@ def _for_single_readings(row: Row, centers: list[Row], one: Comparison, plan: An
         difference, one.pairs.center, centers, margin, plan.options, readings=readings
     )
     row["limits_within_margin"] = _inside(limits, margin)
-    row["agreement_test"], row["icc"] = None, None
-    row["descriptive"] |= dict.fromkeys(OF_SINGLE_READINGS)
+    leave_out_single_readings(row)
     if margin is not None:
         counts = row["sensitivity"]
         row["sensitivity"] = sensitivity(

@@ -9,12 +9,12 @@ from flows.analysis_plan import AnalysisPlan
 from flows.center_consistency import Readings, center_consistency
 from flows.descriptive import as_dict, descriptive
 from flows.margins import Margin
-from flows.pairing import Pairs
-from flows.verdicts import decide, has_no_spread, sensitivity
+from flows.pairing import Pairs, ScanPairs
+from flows.verdicts import decide, sensitivity
 from stats.agreement_test import exact_agreement
 from stats.bland_altman import BlandAltman, bland_altman, repeated
 from stats.centers import center_mean, summarize
-from stats.equivalence import limits_within, tost_paired
+from stats.equivalence import has_no_spread, limits_within, tost_paired
 from stats.intervals import mean_interval
 from stats.tipping_point import tipping_point
 
@@ -70,7 +70,7 @@ def compare(
     row["sensitivity"] = _sensitivity(difference, pairs, margin, plan)
     row["replicates"] = None
     if pairs.scans is not None:
-        _for_single_scans(row, pairs, limits)
+        _for_single_scans(row, pairs.scans, limits)
     row["verdict"], row["reason"] = decide(row, margin, minimum_patients=options.minimum_patients)
     values = zip(pairs.center, pairs.patient, pairs.reference.tolist(), pairs.test.tolist(), strict=True)
     row["pairs"] = [
@@ -119,15 +119,17 @@ def _readings(pairs: Pairs) -> Readings | None:
     return pairs.scans.test - pairs.scans.reference, names, pairs.scans.patient.tolist()
 
 
-def _for_single_scans(row: Row, pairs: Pairs, limits: BlandAltman | None) -> None:
-    """Leave out what rests on the spread of single scans and was made of means of several."""
-    if pairs.scans is None:
-        return
+def _for_single_scans(row: Row, scans: ScanPairs, limits: BlandAltman | None) -> None:
     row["sd"] = limits.sd.estimate if limits else None
+    leave_out_single_readings(row)
+    many = scans.patient.size
+    row["replicates"] = {"truth": "varying", "readings_reference": many, "readings_test": many, "unpaired_readings": 0}
+
+
+def leave_out_single_readings(row: Row) -> None:
+    """Leave out what rests on the spread of single readings and was made of means of several."""
     row["agreement_test"], row["icc"] = None, None
     row["descriptive"] |= dict.fromkeys(OF_SINGLE_READINGS)
-    many = pairs.scans.patient.size
-    row["replicates"] = {"truth": "varying", "readings_reference": many, "readings_test": many, "unpaired_readings": 0}
 
 
 def _tost(difference: NDArray[np.float64], margin: Margin | None, alpha: float) -> Row | None:
@@ -169,7 +171,7 @@ def _sensitivity(
         return None
     options, tipping = plan.options, None
     attempted, enough = pairs.attempted, difference.size >= max(FEWEST_FOR_LIMITS, options.minimum_patients)
-    if enough and pairs.scans is None and not has_no_spread(float(difference.std(ddof=1)), margin):
+    if enough and pairs.scans is None and not has_no_spread(float(difference.std(ddof=1)), margin.limits):
         tipping = tipping_point(
             difference,
             lower=margin.lower,

@@ -6,13 +6,12 @@ from typing import Any, Literal
 
 from flows.margins import Margin
 from reports import tables
+from stats.equivalence import has_no_spread
 from stats.intervals import proportion
 
 Verdict = Literal["shown", "bias only", "not shown", "too few"]
 # with 5 patients the exact outer confidence limit lies 6.0 standard deviations from the bias, with 6 it is 5.1
 MINIMUM_PATIENTS = 6
-# a spread below this share of the limits margin is rounding: every difference is the same
-NO_SPREAD = 1e-9
 INSIDE_SHARE = 0.95  # what the limits of agreement hold
 Row = Mapping[str, Any]
 
@@ -42,7 +41,7 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
         )
     if margin is None:
         return "not shown", f"no margin was fixed beforehand for this phenotype, so that nothing can be shown{tail}"
-    if has_no_spread(row.get("sd"), margin):
+    if has_no_spread(row.get("sd"), margin.limits):
         return "not shown", f"{shortfall(row, margin)}{tail}"
     if row["tost"]["equivalent"] and row["limits_within_margin"]:
         inside = f"{_bias_text(row, margin)} lies inside {margin.bias_text}"
@@ -55,7 +54,7 @@ def decide(row: Row, margin: Margin | None, *, minimum_patients: int = MINIMUM_P
 
 def shortfall(row: Row, margin: Margin) -> str:
     """What kept a comparison from being shown, with its numbers."""
-    if has_no_spread(row.get("sd"), margin):
+    if has_no_spread(row.get("sd"), margin.limits):
         value = row["bias"]["estimate"]
         shown = tables.number(value, _digits(margin.limits, (value,)))
         return (
@@ -68,11 +67,6 @@ def shortfall(row: Row, margin: Margin) -> str:
     if not row["limits_within_margin"]:
         parts.append(f"{_limits_text(row, margin)} exceed ±{margin.limits:g}")
     return " and ".join(parts)
-
-
-def has_no_spread(sd: float | None, margin: Margin) -> bool:
-    """Whether all differences are the same, but for rounding."""
-    return sd is not None and sd <= NO_SPREAD * margin.limits
 
 
 def too_few_inside(row: Row, margin: Margin) -> str | None:

@@ -118,11 +118,10 @@ def _tidy(image: Labels, log: Log, place: tuple[int, int]) -> None:
     """Steps 1 to 3 until nothing changes; each removes a part or a hole and makes none, so there is an end."""
     while True:
         before = image.copy()
-        cavity = image == LV
-        _write(image, ndimage.binary_fill_holes(cavity) & ~cavity, LV, log[ISLANDS], place)
+        _write(image, _inside(image == LV), LV, log[ISLANDS], place)
         _write(image, _muscle_inside(image == RV, image), RV, log[ISLANDS], place)
         # before strays go: a gap all around the cavity parts it from its wall
-        _fill_holes(image, _background_inside(image), log[HOLES], place)
+        _fill_holes(image, _inside(image != BACKGROUND), log[HOLES], place)
         _fill_holes(image, _rv_inside(image), log[HOLES], place)
         _write(image, _stray(image), BACKGROUND, log[STRAY], place)
         if np.array_equal(image, before):
@@ -131,7 +130,7 @@ def _tidy(image: Labels, log: Log, place: tuple[int, int]) -> None:
 
 def _muscle_inside(cavity: Mask, image: Labels) -> Mask:
     """Myocardium that the cavity encloses; where it encloses more than that (an LV, strays), nothing is decided here."""
-    inside = ndimage.binary_fill_holes(cavity) & ~cavity
+    inside = _inside(cavity)
     holes, _ = ndimage.label(inside)
     muscle: Mask = inside & ~np.isin(holes, np.unique(holes[inside & (image != MYOCARDIUM)]))
     return muscle
@@ -159,16 +158,16 @@ def _largest(mask: Mask) -> Mask:
     return kept
 
 
-def _background_inside(image: Labels) -> Mask:
-    heart = image != BACKGROUND
-    inside: Mask = ndimage.binary_fill_holes(heart) & ~heart
+def _inside(mask: Mask) -> Mask:
+    """What the mask encloses without being of it."""
+    inside: Mask = ndimage.binary_fill_holes(mask) & ~mask
     return inside
 
 
 def _rv_inside(image: Labels) -> Mask:
     """RV that the LV and its myocardium enclose, as where a ring was closed beside it; not where it is all there is."""
-    left, rv = np.isin(image, (LV, MYOCARDIUM)), image == RV
-    inside: Mask = ndimage.binary_fill_holes(left) & rv
+    rv = image == RV
+    inside = _inside(np.isin(image, (LV, MYOCARDIUM))) & rv
     return np.zeros_like(inside) if np.array_equal(inside, rv) else inside
 
 

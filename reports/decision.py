@@ -9,6 +9,7 @@ from reports import decision_figures, tables
 from reports.document import Block, Context, badges_block, in_order, plots_block, table_block
 from reports.selection import absent_block, bias_margin_text, primary_of
 from reports.tables import Row
+from stats.equivalence import has_no_spread
 
 Decision = Mapping[str, Any]
 Level = Mapping[str, Any]
@@ -118,16 +119,11 @@ def _reasons(context: Context, phenotype: str, level: Level) -> list[str]:
         elif row["verdict"] == "shown":
             why = row.get("contradicted_by", ["centers"] if len(level["arms"]) == 1 else [])
             words += [said[who] for who in why]
-        elif row["verdict"] == "not shown" and _is_same(row, margins):
+        elif row["verdict"] == "not shown" and has_no_spread(row.get("sd"), margins.get("limits") or 0.0):
             words.append(same)
         else:
             words.append(said[row["verdict"]])
     return words or ["it was not measured"]
-
-
-def _is_same(row: Mapping[str, Any], margins: Mapping[str, Any]) -> bool:
-    """Whether all differences are the same, but for rounding."""
-    return row.get("sd") is not None and row["sd"] <= 1e-9 * (margins.get("limits") or 0.0)
 
 
 def _place(context: Context, level: Level, *, effective: bool = True) -> str:

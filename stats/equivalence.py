@@ -13,6 +13,9 @@ from stats.bland_altman import BlandAltman, bland_altman
 from stats.intervals import Interval, checked_fraction, finite_vector, mean_interval
 from stats.quadrature import spread_nodes
 
+# a spread below this share of the limits margin is rounding
+NO_SPREAD = 1e-9
+
 
 @dataclass(frozen=True)
 class Tost:
@@ -203,6 +206,14 @@ def non_inferiority(
 def limits_within(result: BlandAltman, *, lower: float, upper: float) -> bool:
     """Say whether the outer confidence limits of the limits of agreement lie inside (lower, upper)."""
     return lower < result.lower_limit.low and result.upper_limit.high < upper
+
+
+def has_no_spread(sd: float | None, margin: float) -> bool:
+    """Whether all differences are the same but for rounding: their SD beside the margin of the limits, in its unit.
+
+    Limits that rest on no spread say nothing of the next patient. None, of an SD that is not known, is no.
+    """
+    return sd is not None and sd <= NO_SPREAD * margin
 
 
 def _one_sided(distance: float, error: float, freedom: int) -> float:
