@@ -16,7 +16,7 @@ from flows.config import ValidationConfig, load_config, prepare_environment
 from flows.dead_runs import let_go
 from flows.notifications import key_of, notify_through
 from flows.prefect_server import LOOPBACK, PORT, Api, is_loopback, prefect_api
-from flows.schedule import GPU_LIMIT, How, nightly
+from flows.schedule import GPU_LIMIT, How, many, nightly
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -176,7 +176,7 @@ async def _serve(
     limits = (GPU_LIMIT,) if api.process is not None else ()
     gone = await asyncio.to_thread(let_go, made, out=config.out, study=config.name, limits=limits)
     if gone:
-        say(f"{gone} run{'' if gone == 1 else 's'} ended with the process, as after a power loss; the next goes on")
+        say(f"{many(gone, 'run')} ended with the process, as after a power loss; the next goes on")
     if options.run_now:
         async with get_client() as client:
             await client.create_flow_run_from_deployment(made)

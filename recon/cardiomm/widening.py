@@ -6,7 +6,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-FIRST, LAST = "model.unet.feat_extract.weight", "model.unet.conv_last.weight"
+FIRST: Final = "model.unet.feat_extract.weight"
+LAST: Final = "model.unet.conv_last.weight"
 """Convolutions of a cascade that take and give the stack: real parts of all images, then imaginary parts of all."""
 PREFIX: Final = "cascades."
 
@@ -16,7 +17,7 @@ def widened(weights: Mapping[str, Tensor], *, n_adjacent: int) -> dict[str, Tens
 
     The first convolution of each cascade ignores the neighbors until training tells it otherwise. The last one gives every
     image of the stack the cleaned middle one: neighbors look alike, and what was measured of them overwrites it where it was
-    measured. Normalization is over the stack, so for unequal neighbors the middle image differs by its scale's rounding.
+    measured. Normalization is over the stack: unequal neighbors change the mean and the deviation by which the middle image is scaled.
 
     Parameters
     ----------
