@@ -23,7 +23,6 @@ from flows.phenotype_inputs import ImageSeries, LoadedSeries, load
 from flows.phenotype_maps import MAP_PHENOTYPE, fit_map, map_values, planned_of_map
 from flows.phenotype_normals import caption
 from flows.phenotype_options import PhenotypeOptions as PhenotypeOptions
-from flows.phenotype_options import label_map_of as label_map_of
 from flows.phenotype_picture import cine_picture, map_picture, thickness_picture
 from flows.provenance import version
 from flows.stages import SEGMENTATION_VERSION, one_line, told, upright, upright_spacing

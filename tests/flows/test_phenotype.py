@@ -30,7 +30,7 @@ from flows.caching import read_manifest
 from flows.cli import app
 from flows.phenotype import PhenotypeSummary, phenotype
 from flows.phenotype_inputs import find_images
-from flows.phenotype_series import PhenotypeOptions, failed_checks, label_map_of
+from flows.phenotype_series import PhenotypeOptions, failed_checks
 from phenotyping.volumes import measure_volumes
 
 OPTIONS = PhenotypeOptions(study="study", center="local", model_folder=None, label_map={}, device="cpu")
@@ -447,21 +447,6 @@ def test_patients_of_one_folder_are_told_apart(tmp_path: Path) -> None:
     assert all(s.patient.startswith(tmp_path.name) for s in series)
 
 
-def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
-    root, elsewhere = tmp_path / "images", tmp_path / "elsewhere"
-    root.mkdir()
-    elsewhere.mkdir()
-    (elsewhere / "cine.nii.gz").write_bytes(b"of another study")
-    (root / "cine.nii.gz").symlink_to(elsewhere / "cine.nii.gz")
-    (root / "loop.nii").symlink_to(root / "loop.nii")
-    (root / "folder").symlink_to(elsewhere)
-    series, problems = find_images(root)
-    assert series == []
-    assert {problem.path.name: problem.reason for problem in problems} == dict.fromkeys(
-        ("cine.nii.gz", "loop.nii"), "symbolic link out of the folder; not followed, put the file itself here"
-    )
-
-
 def test_results_inside_the_folder_are_not_taken_for_images(
     patient: SyntheticPatient, cine: NDArray[np.uint16], tmp_path: Path
 ) -> None:
@@ -496,13 +481,6 @@ def test_a_model_that_cannot_be_used_ends_the_run(images: Path, tmp_path: Path) 
     wrong = replace(OPTIONS, label_map={"no such label": "RV cavity"})
     with pytest.raises(ConfigProblem, match="no such label"):
         phenotype(images, tmp_path / "out", options=wrong)
-
-
-def test_label_maps_as_typed() -> None:
-    assert label_map_of(["1=RV cavity", "LVC = 1"]) == {"1": "RV cavity", "LVC": "1"}
-    for wrong, message in ((["1"], "expected THEIRS=OURS"), (["1=2", "1=3"], "given twice")):
-        with pytest.raises(ConfigProblem, match=message):
-            label_map_of(wrong)
 
 
 def test_the_command(images: Path, measured: PhenotypeSummary, tmp_path: Path) -> None:

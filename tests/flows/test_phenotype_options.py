@@ -20,7 +20,7 @@ from flows.cli import app
 from flows.config import Phenotyping, Segmentation
 from flows.phenotype import phenotype
 from flows.phenotype_inputs import find_images
-from flows.phenotype_options import PhenotypeOptions, conventions_of, options_of
+from flows.phenotype_options import PhenotypeOptions, conventions_of, label_map_of, options_of
 from flows.phenotype_series import series_key
 from phenotyping.topology import repair
 
@@ -241,3 +241,10 @@ def test_the_command_reads_a_configuration(cine: Path, labeled: Answer, tmp_path
     assert (record["slice_order"], record["topology_repair"]) == ("base_first", True)
     wrong = CliRunner().invoke(app, [*call, "--slice-order", "base"])
     assert isinstance(wrong.exception, ConfigProblem)
+
+
+def test_label_maps_as_typed() -> None:
+    assert label_map_of(["1=RV cavity", "LVC = 1"]) == {"1": "RV cavity", "LVC": "1"}
+    for wrong, message in ((["1"], "expected THEIRS=OURS"), (["1=2", "1=3"], "given twice")):
+        with pytest.raises(ConfigProblem, match=message):
+            label_map_of(wrong)
